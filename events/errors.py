@@ -1,0 +1,86 @@
+"""The kinds of failure that cross the bus and become an HTTP status; concrete errors subclass one of them."""
+
+from typing import ClassVar
+
+
+class EngineError(Exception):
+    """A failure with a kind; `str(error)` is the text a client is shown, in Docker's wording."""
+
+    kind: ClassVar[str] = "system"
+
+
+class InvalidParameter(EngineError):
+    """What was asked for makes no sense, whatever the state."""
+
+    kind = "invalid_parameter"
+
+
+class Unauthorized(EngineError):
+    """Nobody we know."""
+
+    kind = "unauthorized"
+
+
+class Forbidden(EngineError):
+    """Known, and not allowed."""
+
+    kind = "forbidden"
+
+
+class NotFound(EngineError):
+    """No such object."""
+
+    kind = "not_found"
+
+
+class Conflict(EngineError):
+    """Sensible in another state than the present one."""
+
+    kind = "conflict"
+
+
+class NotModified(EngineError):
+    """The state asked for is the state already."""
+
+    kind = "not_modified"
+
+
+class Unsupported(EngineError):
+    """Docker has it, this engine (or this host) doesn't."""
+
+    kind = "unsupported"
+
+
+class Unavailable(EngineError):
+    """Can't be served now; may be later."""
+
+    kind = "unavailable"
+
+
+class DeadlineExceeded(EngineError):
+    """It took longer than allowed; what was begun has been undone or will be."""
+
+    kind = "deadline_exceeded"
+
+
+class SystemFailure(EngineError):
+    """The host or a tool failed; the text says which and how."""
+
+    kind = "system"
+
+
+KINDS: dict[str, type[EngineError]] = {
+    error.kind: error
+    for error in (
+        InvalidParameter,
+        Unauthorized,
+        Forbidden,
+        NotFound,
+        Conflict,
+        NotModified,
+        Unsupported,
+        Unavailable,
+        DeadlineExceeded,
+        SystemFailure,
+    )
+}

@@ -1,0 +1,239 @@
+"""Everything that can be asked of images and everything that can happen to them."""
+
+from typing import ClassVar
+
+import msgspec
+
+from events.base import Command, Event
+
+# ---- the image configuration (OCI image specification, config.md), as far as the engine acts on it or shows it
+
+
+class HealthcheckConfig(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
+    """Docker's extension: how to probe; times in ns, 0 means the default."""
+
+    test: tuple[str, ...] = ()
+    interval: int = 0
+    timeout: int = 0
+    start_period: int = 0
+    start_interval: int = 0
+    retries: int = 0
+
+
+class RunConfig(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
+    """The `config` object: defaults for containers."""
+
+    user: str = ""
+    exposed_ports: dict[str, dict[str, str]] = {}
+    env: tuple[str, ...] = ()
+    entrypoint: tuple[str, ...] = ()
+    cmd: tuple[str, ...] = ()
+    volumes: dict[str, dict[str, str]] = {}
+    working_dir: str = ""
+    labels: dict[str, str] = {}
+    stop_signal: str = ""
+    healthcheck: HealthcheckConfig | None = None
+    shell: tuple[str, ...] = ()
+    on_build: tuple[str, ...] = ()
+
+
+class History(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of an image's history."""
+
+    created: str = ""
+    created_by: str = ""
+    author: str = ""
+    comment: str = ""
+    empty_layer: bool = False
+
+
+class RootFilesystem(msgspec.Struct, frozen=True, kw_only=True):
+    """Uncompressed layer digests, bottom first."""
+
+    type: str = "layers"
+    diff_ids: tuple[str, ...] = ()
+
+
+class ImageConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """The image configuration; unknown keys are kept in the content store's exact bytes only."""
+
+    created: str = ""  # RFC 3339, or ""
+    author: str = ""
+    architecture: str = ""
+    variant: str = ""
+    os: str = ""
+    config: RunConfig = RunConfig()
+    rootfs: RootFilesystem = RootFilesystem()
+    history: tuple[History, ...] = ()
+    docker_version: str = ""
+    comment: str = ""
+    container: str = ""
+    parent: str = ""
+
+
+# ---- commands
+
+
+class LoadedImages(msgspec.Struct, frozen=True, kw_only=True):
+    """Answer of LoadImages: one line per image, in the archive's order (`Loaded image: x`)."""
+
+    lines: tuple[str, ...]
+
+
+class LoadImages(Command[LoadedImages], frozen=True, kw_only=True):
+    """Take in a docker-archive or an OCI layout, plain or compressed, that lies in a file."""
+
+    TYPE: ClassVar[str] = "image.load"
+    path: str
+
+
+class ImportedImage(msgspec.Struct, frozen=True, kw_only=True):
+    """Answer of ImportImage."""
+
+    image_id: str
+
+
+class ImportImage(Command[ImportedImage], frozen=True, kw_only=True):
+    """Make a one-layer image of a file-system tar that lies in a file."""
+
+    TYPE: ClassVar[str] = "image.import"
+    path: str
+    source: str  # what the history says it came from
+    reference: str = ""  # canonical, or "" for none
+    message: str = ""
+    changes: tuple[str, ...] = ()  # Dockerfile instructions
+    platform: str = ""
+
+
+class TagImage(Command[None], frozen=True, kw_only=True):
+    """Give an image (by id, prefix or name) another name; a name that is taken moves."""
+
+    TYPE: ClassVar[str] = "image.tag"
+    source: str
+    reference: str  # canonical name:tag
+
+
+class RemovedImage(msgspec.Struct, frozen=True, kw_only=True):
+    """Answer of RemoveImage: what `docker rmi` prints, in order."""
+
+    untagged: tuple[str, ...] = ()
+    deleted: tuple[str, ...] = ()
+
+
+class RemoveImage(Command[RemovedImage], frozen=True, kw_only=True):
+    """Untag, and delete when no name and no container is left."""
+
+    TYPE: ClassVar[str] = "image.remove"
+    name: str
+    force: bool = False
+    prune: bool = True
+
+
+class AcquireImage(Command[None], frozen=True, kw_only=True):
+    """Record that a container uses an image: it can't be deleted until ReleaseImage."""
+
+    TYPE: ClassVar[str] = "image.acquire"
+    image_id: str
+    container_id: str
+
+
+class ReleaseImage(Command[None], frozen=True, kw_only=True):
+    """The container needs it no more; unknown image or container is fine."""
+
+    TYPE: ClassVar[str] = "image.release"
+    image_id: str
+    container_id: str
+
+
+# ---- events
+
+
+class ImageCreateRequested(Event, frozen=True, kw_only=True):
+    """Intent: content and layers will be stored for this id."""
+
+    TYPE: ClassVar[str] = "image.create_requested"
+    image_id: str
+    origin: str  # "load", "import"
+
+
+class ImageCreated(Event, frozen=True, kw_only=True):
+    """All of it is on disk."""
+
+    TYPE: ClassVar[str] = "image.created"
+    image_id: str
+    config: ImageConfig
+    layers: tuple[str, ...]  # chain ids, bottom first
+    size_bytes: int
+    origin: str
+
+
+class ImageCreateFailed(Event, frozen=True, kw_only=True):
+    """Nothing of it is left."""
+
+    TYPE: ClassVar[str] = "image.create_failed"
+    image_id: str
+    error: str
+
+
+class ImageLoaded(Event, frozen=True, kw_only=True):
+    """An archive brought it (also when it was there already)."""
+
+    TYPE: ClassVar[str] = "image.loaded"
+    image_id: str
+    name: str  # familiar name, or the id
+
+
+class ImageImported(Event, frozen=True, kw_only=True):
+    """A file system was imported as it."""
+
+    TYPE: ClassVar[str] = "image.imported"
+    image_id: str
+    name: str
+
+
+class ImageTagged(Event, frozen=True, kw_only=True):
+    """It has one more name; takes the claim `reference/<canonical>`."""
+
+    TYPE: ClassVar[str] = "image.tagged"
+    image_id: str
+    reference: str
+    asked: bool = True  # False when a load or import did it
+
+
+class ImageUntagged(Event, frozen=True, kw_only=True):
+    """It has one name less; `moved` when another image took the name."""
+
+    TYPE: ClassVar[str] = "image.untagged"
+    image_id: str
+    reference: str
+    moved: bool = False
+
+
+class ImageAcquired(Event, frozen=True, kw_only=True):
+    """A container uses it."""
+
+    TYPE: ClassVar[str] = "image.acquired"
+    image_id: str
+    container_id: str
+
+
+class ImageReleased(Event, frozen=True, kw_only=True):
+    """A container that used it is gone."""
+
+    TYPE: ClassVar[str] = "image.released"
+    image_id: str
+    container_id: str
+
+
+class ImageRemoveRequested(Event, frozen=True, kw_only=True):
+    """Intent: content and layers go."""
+
+    TYPE: ClassVar[str] = "image.remove_requested"
+    image_id: str
+
+
+class ImageRemoved(Event, frozen=True, kw_only=True):
+    """Nothing of it is left."""
+
+    TYPE: ClassVar[str] = "image.removed"
+    image_id: str

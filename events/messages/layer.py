@@ -1,0 +1,133 @@
+"""Everything that can be asked of layers and everything that can happen to them.
+
+Read-only layers are events of their own. A container's read-write layer is covered by the container's intents.
+"""
+
+from typing import ClassVar
+
+import msgspec
+
+from events.base import Command, Event
+
+
+class AppliedLayer(msgspec.Struct, frozen=True, kw_only=True):
+    """Answer of ApplyLayer."""
+
+    chain_id: str
+    diff_id: str
+    size_bytes: int
+
+
+class ApplyLayer(Command[AppliedLayer], frozen=True, kw_only=True):
+    """Unpack a layer tar (plain, gzip or zstd) that lies in a file; an existing layer is only held.
+
+    `holder` (an image id) keeps the layer until ReleaseLayers; `expected_diff_id` "" accepts any digest.
+    """
+
+    TYPE: ClassVar[str] = "layer.apply"
+    path: str
+    offset: int = 0
+    length: int = -1  # bytes; -1: to the end of the file
+    parent: str = ""  # chain id; "": the bottom
+    expected_diff_id: str = ""
+    holder: str
+
+
+class ReleaseLayers(Command[None], frozen=True, kw_only=True):
+    """Drop a holder's claim on its layers; layers that nobody holds are removed, children first."""
+
+    TYPE: ClassVar[str] = "layer.release"
+    holder: str
+
+
+class CreateContainerLayer(Command[None], frozen=True, kw_only=True):
+    """Make a container's read-write layer upon `parent` (chain id, "" for none)."""
+
+    TYPE: ClassVar[str] = "layer.create_container_layer"
+    container_id: str
+    parent: str
+
+
+class MountedLayer(msgspec.Struct, frozen=True, kw_only=True):
+    """Answer of MountContainerLayer."""
+
+    path: str
+
+
+class MountContainerLayer(Command[MountedLayer], frozen=True, kw_only=True):
+    """Mount a container's file system and tell where; mounted already is fine."""
+
+    TYPE: ClassVar[str] = "layer.mount"
+    container_id: str
+
+
+class UnmountContainerLayer(Command[None], frozen=True, kw_only=True):
+    """Unmount it; not mounted is fine."""
+
+    TYPE: ClassVar[str] = "layer.unmount"
+    container_id: str
+
+
+class RemoveContainerLayer(Command[None], frozen=True, kw_only=True):
+    """Remove a container's read-write layer and all that is in it; absent is fine."""
+
+    TYPE: ClassVar[str] = "layer.remove_container_layer"
+    container_id: str
+
+
+class LayerApplyRequested(Event, frozen=True, kw_only=True):
+    """Intent: a directory will be filled. `cache_id` names it on disk."""
+
+    TYPE: ClassVar[str] = "layer.apply_requested"
+    chain_id: str
+    diff_id: str
+    parent: str
+    cache_id: str
+    driver: str
+    holder: str
+
+
+class LayerApplied(Event, frozen=True, kw_only=True):
+    """The layer is complete, verified and on disk."""
+
+    TYPE: ClassVar[str] = "layer.applied"
+    chain_id: str
+    size_bytes: int
+
+
+class LayerApplyFailed(Event, frozen=True, kw_only=True):
+    """Nothing of the layer is left."""
+
+    TYPE: ClassVar[str] = "layer.apply_failed"
+    chain_id: str
+    error: str
+
+
+class LayerHeld(Event, frozen=True, kw_only=True):
+    """Another holder needs it."""
+
+    TYPE: ClassVar[str] = "layer.held"
+    chain_id: str
+    holder: str
+
+
+class LayerReleased(Event, frozen=True, kw_only=True):
+    """A holder needs it no more."""
+
+    TYPE: ClassVar[str] = "layer.released"
+    chain_id: str
+    holder: str
+
+
+class LayerRemoveRequested(Event, frozen=True, kw_only=True):
+    """Intent: nobody holds it, its directory goes."""
+
+    TYPE: ClassVar[str] = "layer.remove_requested"
+    chain_id: str
+
+
+class LayerRemoved(Event, frozen=True, kw_only=True):
+    """Its directory is gone."""
+
+    TYPE: ClassVar[str] = "layer.removed"
+    chain_id: str

@@ -1,0 +1,167 @@
+"""What is known of every container; `ps`, `inspect` and all decisions about containers read this."""
+
+from collections.abc import Iterator
+
+import msgspec
+
+from events.base import Event
+from events.envelope import Recorded
+from events.messages import container as m
+from events.sealed import Sealed
+
+
+class Container(msgspec.Struct, frozen=True, kw_only=True):
+    """A container as the log tells it."""
+
+    id: str
+    name: str  # without the leading slash
+    image_id: str
+    image_reference: str
+    config: m.ContainerConfig  # without what is in `secrets`
+    host: m.HostConfig
+    secrets: Sealed
+    endpoints: dict[str, m.EndpointConfig]
+    mounts: tuple[m.MountPoint, ...]
+    platform: str
+    created_at_ns: int
+    status: str = "creating"  # creating, created, running, paused, exited, dead
+    operation: str = ""  # the open intent: create, start, stop, exit, pause, unpause, remove; "" for none
+    operation_command: str = ""  # id of the command that opened it
+    kills: tuple[str, ...] = ()  # command ids of open kill intents
+    version: int = 0  # of its stream
+    sequence: int = 0  # of its newest event
+    run: int = 0
+    pid: int = 0
+    started_at_ns: int = 0  # 0: never
+    finished_at_ns: int = 0
+    exit_code: int = 0
+    oom_killed: bool = False
+    error: str = ""
+    restart_count: int = 0
+    stopped_on_request: bool = False  # since its last start
+
+    @property
+    def is_live(self) -> bool:
+        """Whether it has a process."""
+        return self.status in ("running", "paused")
+
+
+def create(event: m.ContainerCreateRequested, recorded: Recorded) -> Container:
+    """The first state of a container."""
+    return Container(
+        id=event.container_id,
+        name=event.name,
+        image_id=event.image_id,
+        image_reference=event.image_reference,
+        config=event.config,
+        host=event.host,
+        secrets=event.secrets,
+        endpoints=event.endpoints,
+        mounts=event.mounts,
+        platform=event.platform,
+        created_at_ns=recorded.clock_ns,
+        operation="create",
+        operation_command=recorded.cause.command_id,
+    )
+
+
+def fold(c: Container, event: Event, command_id: str) -> Container | None:
+    """The state after an event; None when it is gone."""
+    replace = msgspec.structs.replace
+    match event:
+        case m.ContainerCreated():
+            return replace(c, status="created", operation="")
+        case m.ContainerCreateFailed() | m.ContainerRemoved():
+            return None
+        case m.ContainerStartRequested(run=run):
+            return replace(c, operation="start", operation_command=command_id, run=run, stopped_on_request=False)
+        case m.ContainerStarted(pid=pid, started_at_ns=started_at_ns):
+            return replace(
+                c,
+                status="running",
+                operation="",
+                pid=pid,
+                started_at_ns=started_at_ns,
+                exit_code=0,
+                oom_killed=False,
+                error="",
+            )
+        case m.ContainerStartFailed(exit_code=exit_code, error=error):
+            return replace(c, operation="", exit_code=exit_code, error=error)
+        case m.ContainerStopRequested():
+            return replace(c, operation="stop", operation_command=command_id, stopped_on_request=True)
+        case m.ContainerStopped() | m.ContainerStopFailed():
+            return replace(c, operation="" if c.operation == "stop" else c.operation)
+        case m.ContainerKillRequested():
+            return replace(c, kills=(*c.kills, command_id))
+        case m.ContainerKilled() | m.ContainerKillFailed():
+            return replace(c, kills=tuple(kill for kill in c.kills if kill != command_id))
+        case m.ContainerExitObserved(exit_code=exit_code, oom_killed=oom, finished_at_ns=finished):
+            return replace(c, operation="exit", exit_code=exit_code, oom_killed=oom, finished_at_ns=finished)
+        case m.ContainerDied():
+            return replace(c, status="exited", operation="", pid=0, kills=())
+        case m.ContainerPauseRequested():
+            return replace(c, operation="pause", operation_command=command_id)
+        case m.ContainerPaused():
+            return replace(c, status="paused", operation="")
+        case m.ContainerUnpauseRequested():
+            return replace(c, operation="unpause", operation_command=command_id)
+        case m.ContainerUnpaused():
+            return replace(c, status="running", operation="")
+        case m.ContainerFreezeFailed(paused=paused):
+            return replace(c, status="paused" if paused else "running", operation="")
+        case m.ContainerRenamed(name=name):
+            return replace(c, name=name)
+        case m.ContainerRemoveRequested():
+            return replace(c, operation="remove", operation_command=command_id)
+        case m.ContainerRemoveFailed(error=error):
+            return replace(c, status="dead", operation="", error=error)
+        case _:
+            return c
+
+
+class Containers:
+    """All containers, by id and by name."""
+
+    def __init__(self) -> None:
+        self._by_id: dict[str, Container] = {}
+        self._id_of_name: dict[str, str] = {}
+
+    def __iter__(self) -> Iterator[Container]:
+        """In order of creation."""
+        return iter(self._by_id.values())
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+    def get(self, container_id: str) -> Container | None:
+        """By full id."""
+        return self._by_id.get(container_id)
+
+    def find(self, name: str) -> tuple[Container, ...]:
+        """By full id, else by name (with or without the leading slash), else all whose id starts so."""
+        if name in self._by_id:
+            return (self._by_id[name],)
+        container_id = self._id_of_name.get(name.removeprefix("/"))
+        if container_id is not None:
+            return (self._by_id[container_id],)
+        return tuple(c for key, c in self._by_id.items() if name and key.startswith(name))
+
+    def apply(self, recorded: Recorded) -> None:
+        """Take in one event of a `container/` stream."""
+        event = recorded.event
+        container_id = recorded.stream.partition("/")[2]
+        before = self._by_id.get(container_id)
+        if isinstance(event, m.ContainerCreateRequested):
+            after: Container | None = create(event, recorded)
+        elif before is None:
+            return
+        else:
+            after = fold(before, event, recorded.cause.command_id)
+        if before is not None and (after is None or after.name != before.name):
+            del self._id_of_name[before.name]
+        if after is None:
+            del self._by_id[container_id]
+            return
+        self._by_id[container_id] = msgspec.structs.replace(after, version=recorded.version, sequence=recorded.sequence)
+        self._id_of_name[after.name] = container_id

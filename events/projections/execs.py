@@ -1,0 +1,106 @@
+"""What is known of processes run in containers, and of how containers' first processes ended."""
+
+from collections.abc import Iterator
+
+import msgspec
+
+from events.base import Event
+from events.envelope import Recorded
+from events.messages import exec as m
+from events.sealed import Sealed
+
+
+class Exec(msgspec.Struct, frozen=True, kw_only=True):
+    """An exec as the log tells it."""
+
+    id: str
+    container_id: str
+    run: int
+    config: m.ExecConfig
+    secrets: Sealed
+    status: str = "created"  # created, starting, running, exited
+    pid: int = 0
+    exit_code: int | None = None
+    version: int = 0
+
+
+def fold(state: Exec, event: Event) -> Exec:
+    """The state after an event."""
+    replace = msgspec.structs.replace
+    match event:
+        case m.ExecStartRequested():
+            return replace(state, status="starting")
+        case m.ExecStarted(pid=pid):
+            return replace(state, status="running", pid=pid)
+        case m.ExecStartFailed(exit_code=exit_code):
+            return replace(state, status="exited", exit_code=exit_code)
+        case m.ExecExited(exit_code=exit_code):
+            return replace(state, status="exited", exit_code=exit_code, pid=0)
+        case _:
+            return state
+
+
+class Execs:
+    """All execs of the containers that exist, and the last exit of each container's first process.
+
+    Execs that ended before their container's newest start are forgotten with that start.
+    """
+
+    def __init__(self) -> None:
+        self._by_id: dict[str, Exec] = {}
+        self._of_container: dict[str, list[str]] = {}
+        self._exits: dict[str, m.ProcessExited] = {}
+
+    def __iter__(self) -> Iterator[Exec]:
+        return iter(self._by_id.values())
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+    def get(self, exec_id: str) -> Exec | None:
+        """By full id."""
+        return self._by_id.get(exec_id)
+
+    def of(self, container_id: str) -> tuple[Exec, ...]:
+        """Those of a container, oldest first."""
+        return tuple(self._by_id[exec_id] for exec_id in self._of_container.get(container_id, ()))
+
+    def last_exit(self, container_id: str) -> m.ProcessExited | None:
+        """How the container's first process ended, the last time that it did."""
+        return self._exits.get(container_id)
+
+    def apply(self, recorded: Recorded) -> None:
+        """Take in one event of an `exec/` or `process/` stream."""
+        event = recorded.event
+        match event:
+            case m.ProcessExited(container_id=container_id):
+                self._exits[container_id] = event
+            case m.ExecCreated():
+                self._by_id[event.exec_id] = Exec(
+                    id=event.exec_id,
+                    container_id=event.container_id,
+                    run=event.run,
+                    config=event.config,
+                    secrets=event.secrets,
+                    version=recorded.version,
+                )
+                self._of_container.setdefault(event.container_id, []).append(event.exec_id)
+            case _:
+                exec_id = recorded.stream.partition("/")[2]
+                if before := self._by_id.get(exec_id):
+                    self._by_id[exec_id] = msgspec.structs.replace(fold(before, event), version=recorded.version)
+
+    def forget_ended(self, container_id: str) -> None:
+        """The container starts anew: its ended execs are history."""
+        ids = self._of_container.pop(container_id, [])
+        kept = [exec_id for exec_id in ids if self._by_id[exec_id].status != "exited"]
+        for exec_id in set(ids) - set(kept):
+            del self._by_id[exec_id]
+        if kept:
+            self._of_container[container_id] = kept
+
+    def forget(self, container_id: str) -> None:
+        """The container is gone."""
+        for exec_id in self._of_container.pop(container_id, ()):
+            del self._by_id[exec_id]
+        self._exits.pop(container_id, None)

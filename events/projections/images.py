@@ -1,0 +1,102 @@
+"""What is known of every image; `images`, `inspect`, `history` and decisions about images read this."""
+
+from collections.abc import Iterator
+
+import msgspec
+
+from events.base import Event
+from events.envelope import Recorded
+from events.messages import image as m
+
+
+class Image(msgspec.Struct, frozen=True, kw_only=True):
+    """An image as the log tells it."""
+
+    id: str  # sha256:<hex of its configuration>
+    config: m.ImageConfig = m.ImageConfig()
+    layers: tuple[str, ...] = ()  # chain ids, bottom first
+    size_bytes: int = 0
+    references: tuple[str, ...] = ()  # canonical names, in order of tagging
+    users: frozenset[str] = frozenset()  # container ids
+    created_at_ns: int = 0  # when it came into this engine
+    tagged_at_ns: int = 0
+    status: str = "creating"  # creating, ready, removing
+    version: int = 0
+
+
+def fold(image: Image, event: Event, recorded: Recorded) -> Image | None:
+    """The state after an event; None when it is gone."""
+    replace = msgspec.structs.replace
+    match event:
+        case m.ImageCreated():
+            return replace(
+                image,
+                config=event.config,
+                layers=event.layers,
+                size_bytes=event.size_bytes,
+                created_at_ns=recorded.clock_ns,
+                status="ready",
+            )
+        case m.ImageCreateFailed() | m.ImageRemoved():
+            return None
+        case m.ImageTagged(reference=reference):
+            others = tuple(name for name in image.references if name != reference)
+            return replace(image, references=(*others, reference), tagged_at_ns=recorded.clock_ns)
+        case m.ImageUntagged(reference=reference):
+            return replace(image, references=tuple(name for name in image.references if name != reference))
+        case m.ImageAcquired(container_id=container_id):
+            return replace(image, users=image.users | {container_id})
+        case m.ImageReleased(container_id=container_id):
+            return replace(image, users=image.users - {container_id})
+        case m.ImageRemoveRequested():
+            return replace(image, status="removing")
+        case _:
+            return image
+
+
+class Images:
+    """All images, by id and by name."""
+
+    def __init__(self) -> None:
+        self._by_id: dict[str, Image] = {}
+        self._id_of_reference: dict[str, str] = {}
+
+    def __iter__(self) -> Iterator[Image]:
+        """In order of arrival, also those not ready."""
+        return iter(self._by_id.values())
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+    def get(self, image_id: str) -> Image | None:
+        """By full id (`sha256:...`)."""
+        return self._by_id.get(image_id)
+
+    def named(self, reference: str) -> Image | None:
+        """By canonical reference (`docker.io/library/busybox:latest`)."""
+        image_id = self._id_of_reference.get(reference)
+        return None if image_id is None else self._by_id[image_id]
+
+    def with_prefix(self, prefix: str) -> tuple[Image, ...]:
+        """All whose id starts so; the prefix may come with or without `sha256:`."""
+        wanted = "sha256:" + prefix.removeprefix("sha256:")
+        return tuple(image for key, image in self._by_id.items() if key.startswith(wanted))
+
+    def apply(self, recorded: Recorded) -> None:
+        """Take in one event of an `image/` stream."""
+        event = recorded.event
+        image_id = recorded.stream.partition("/")[2]
+        before = self._by_id.get(image_id)
+        if isinstance(event, m.ImageCreateRequested):
+            before = before or Image(id=image_id)
+        elif before is None:
+            return
+        after = fold(before, event, recorded)
+        for name in set(before.references) - set(after.references if after else ()):
+            if self._id_of_reference.get(name) == image_id:
+                del self._id_of_reference[name]
+        if after is None:
+            self._by_id.pop(image_id, None)
+            return
+        self._by_id[image_id] = msgspec.structs.replace(after, version=recorded.version)
+        self._id_of_reference.update(dict.fromkeys(after.references, image_id))

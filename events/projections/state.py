@@ -1,0 +1,60 @@
+"""All read models together, fed from the log in order; a GET request and a decision read nothing else."""
+
+from collections.abc import Callable, Sequence
+
+from events.envelope import Recorded
+from events.messages import container, system
+from events.projections.containers import Containers
+from events.projections.execs import Execs
+from events.projections.images import Images
+from events.projections.layers import Layers
+from events.projections.networks import Networks, Sandboxes
+from events.projections.volumes import Volumes
+
+
+class State:
+    """The engine's state at one position of the log."""
+
+    def __init__(self) -> None:
+        self.sequence = 0
+        self.boot_id = ""  # of the kernel, at the newest start of a daemon
+        self.containers = Containers()
+        self.execs = Execs()
+        self.images = Images()
+        self.layers = Layers()
+        self.networks = Networks()
+        self.sandboxes = Sandboxes()
+        self.volumes = Volumes()
+        self._folds: dict[str, Callable[[Recorded], None]] = {
+            "container": self._apply_container,
+            "exec": self.execs.apply,
+            "process": self.execs.apply,
+            "image": self.images.apply,
+            "layer": self.layers.apply,
+            "network": self.networks.apply,
+            "sandbox": self.sandboxes.apply,
+            "system": self._apply_system,
+            "volume": self.volumes.apply,
+        }
+
+    def apply(self, batch: Sequence[Recorded]) -> None:
+        """Take in events in the order of the log."""
+        for recorded in batch:
+            fold = self._folds.get(recorded.stream.partition("/")[0])
+            if fold is not None:
+                fold(recorded)
+            self.sequence = recorded.sequence
+
+    def _apply_container(self, recorded: Recorded) -> None:
+        self.containers.apply(recorded)
+        match recorded.event:
+            case container.ContainerStartRequested(container_id=container_id):
+                self.execs.forget_ended(container_id)
+            case container.ContainerRemoved(container_id=container_id):
+                self.execs.forget(container_id)
+            case _:
+                pass
+
+    def _apply_system(self, recorded: Recorded) -> None:
+        if isinstance(recorded.event, system.EngineStarted):
+            self.boot_id = recorded.event.boot_id

@@ -1,0 +1,36 @@
+"""Values that the log may only hold encrypted; without them a secret would outlive its container in every copy."""
+
+from typing import Protocol
+
+import msgspec
+
+
+class Sealed(msgspec.Struct, frozen=True, kw_only=True):
+    """An encrypted value: AES-256-GCM with the key of the object `owner` (`container/<id>`, `volume/<name>`)."""
+
+    owner: str
+    nonce: bytes
+    ciphertext: bytes
+
+
+class KeyDestroyed(Exception):
+    """The value is gone for good: its owner was removed."""
+
+
+class Keyring(Protocol):
+    """One key per object, kept outside the log.
+
+    `seal` makes the owner's key durable (fsync) before it returns; `destroy` of an absent key succeeds.
+    """
+
+    async def seal(self, owner: str, plain: bytes) -> Sealed:
+        """Encrypt for an owner."""
+
+    def open(self, sealed: Sealed) -> bytes:
+        """Decrypt. Raises KeyDestroyed."""
+
+    async def destroy(self, owner: str) -> None:
+        """Forget the owner's key: everything sealed with it is unreadable from now on."""
+
+    async def owners(self) -> tuple[str, ...]:
+        """Owners that have a key (for recovery)."""

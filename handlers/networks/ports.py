@@ -1,0 +1,73 @@
+"""What the network handler needs of network drivers, of the host's firewall and of port forwarding."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+from events.messages.network import Endpoint, PublishedPort
+
+
+class BridgeSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How a bridge network is to be; derived from the instance's name and the daemon's flags."""
+
+    network_id: str
+    bridge: str  # interface name
+    subnet: str  # CIDR
+    gateway: str  # the bridge's own address
+    mtu: int = 1500
+    masquerade: bool = True
+    inter_container: bool = True
+
+
+class NetworkDriver(Protocol):
+    """Makes networks and endpoints of one kind. Creating what is there and removing what is absent succeed."""
+
+    name: str
+
+    async def ensure_network(self, settings: BridgeSettings) -> None:
+        """Make or repair the network on the host."""
+
+    async def remove_network(self, network_id: str) -> None:
+        """Take it down."""
+
+    async def connect(self, container_id: str, namespace_path: str, endpoint: Endpoint) -> None:
+        """Put an endpoint into a sandbox: interface up, address, default route, loopback up."""
+
+    async def disconnect(self, container_id: str, endpoint: Endpoint) -> None:
+        """Take it out; gone with its namespace is fine."""
+
+    async def list_links(self) -> frozenset[str]:
+        """Host-side interface names with this instance's mark."""
+
+    def link_name(self, endpoint: Endpoint) -> str:
+        """Host-side interface name of an endpoint."""
+
+    async def remove_link(self, name: str) -> None:
+        """Remove a host-side interface with this instance's mark."""
+
+
+class PortPublisher(Protocol):
+    """Makes container ports reachable on host addresses, also while the daemon is down."""
+
+    async def publish(self, container_id: str, address: str, ports: Sequence[PublishedPort]) -> None:
+        """All or nothing. Raises Conflict with Docker's wording when something else has a port."""
+
+    async def withdraw(self, container_id: str) -> None:
+        """Undo `publish`."""
+
+    async def published(self) -> dict[str, tuple[PublishedPort, ...]]:
+        """What is published now, by container id."""
+
+
+class Namespaces(Protocol):
+    """Network namespaces of containers, pinned under exec-root."""
+
+    async def create(self, container_id: str) -> str:
+        """Make one with its loopback up, return its path; there already is fine."""
+
+    async def remove(self, container_id: str) -> None:
+        """Unpin it; absent is fine."""
+
+    async def list(self) -> frozenset[str]:
+        """Container ids that have one."""
