@@ -1,0 +1,185 @@
+"""Commands over NATS: published, answered on an inbox, sent again with the same id when a server died in between."""
+
+import itertools
+import logging
+import secrets
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import Self, TypeVar
+
+import anyio
+import anyio.abc
+import msgspec
+import nats
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from events.base import Command, answer_type
+from events.envelope import Cause, CommandEnvelope, Reply
+from events.errors import KINDS, InvalidParameter, SystemFailure, Unavailable
+
+LOGGER = logging.getLogger(__name__)
+Answer = TypeVar("Answer")
+MAXIMUM_COMMAND_BYTES = 8 * 1000 * 1000 - 64 * 1024  # below the server's max_payload, headers included
+RESEND_S = 15.0  # what a lost message may cost at most when no reconnection told of it
+
+Handle = Callable[[CommandEnvelope], Awaitable[Reply]]
+_ENCODER = msgspec.json.Encoder()
+_ENVELOPES = msgspec.json.Decoder(CommandEnvelope)
+_REPLIES = msgspec.json.Decoder(Reply)
+
+
+class Pending:
+    """A command that waits for its reply."""
+
+    def __init__(self, subject: str, payload: bytes) -> None:
+        self.subject, self.payload = subject, payload
+        self.done = anyio.Event()
+        self.reply = Reply()
+
+
+class Bus:
+    """The daemon's own connection to the command bus, for asking and for answering.
+
+    Delivery is at least once: after a reconnection, and every RESEND_S, unanswered commands are sent again; the
+    dispatcher makes that once.
+    """
+
+    def __init__(self, host: str) -> None:
+        self._prefix = f"shiplog.{host}"
+        self._inbox = f"{self._prefix}.reply.{secrets.token_hex(8)}"
+        self._numbers = itertools.count(1)
+        self._pending: dict[str, Pending] = {}
+        self._client = Client()
+        self._reconnected = anyio.Event()
+        self._stack = AsyncExitStack()
+        self._tasks: anyio.abc.TaskGroup | None = None
+
+    async def __aenter__(self) -> Self:
+        await self._stack.__aenter__()
+        self._tasks = await self._stack.enter_async_context(anyio.create_task_group())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._tasks is not None:
+            self._tasks.cancel_scope.cancel()
+        await self._stack.__aexit__(None, None, None)
+        with anyio.move_on_after(2, shield=True):
+            await self._client.close()
+
+    async def connect(self, url: str, token: str) -> None:
+        """Connect, and stay connected over restarts of the server on the same port."""
+        await self._client.connect(
+            url,
+            token=token,
+            name="shiplogd",
+            reconnect_time_wait=0.05,  # type: ignore[arg-type]  # seconds; a fraction works, the annotation is too narrow
+            max_reconnect_attempts=-1,
+            error_cb=self._on_error,
+            reconnected_cb=self._on_reconnected,
+        )
+        await self._client.subscribe(f"{self._inbox}.*", cb=self._on_reply)
+        self._owner.start_soon(self._resend)
+
+    def move(self, url: str) -> None:
+        """The server came back on another port."""
+        self._client.set_server_pool([url])
+
+    async def serve(self, handle: Handle) -> None:
+        """Answer commands with `handle`, each in a task of its own."""
+
+        async def answer(message: Msg) -> None:
+            self._owner.start_soon(self._answer, handle, message)
+
+        await self._client.subscribe(f"{self._prefix}.cmd.>", cb=answer)
+        await self._client.flush()
+
+    async def send(self, command: Command[Answer], *, command_id: str, cause: Cause, deadline_ns: int = 0) -> Answer:
+        """Have a command carried out. Raises the handler's error by its kind."""
+        answer, _ = await self.request(command, command_id=command_id, cause=cause, deadline_ns=deadline_ns)
+        return answer
+
+    async def request(
+        self, command: Command[Answer], *, command_id: str, cause: Cause, deadline_ns: int = 0
+    ) -> tuple[Answer, int]:
+        """Like `send`; also tells the log position at which the answer holds."""
+        envelope = CommandEnvelope(
+            id=command_id,
+            type=command.TYPE,
+            data=msgspec.Raw(_ENCODER.encode(command)),
+            actor=cause.actor,
+            correlation_id=cause.correlation_id,
+            causation=cause.causation,
+            deadline_ns=deadline_ns,
+        )
+        reply = await self._exchange(f"{self._prefix}.cmd.{command.TYPE}", _ENCODER.encode(envelope))
+        if reply.failure is not None:
+            raise KINDS.get(reply.failure.kind, SystemFailure)(reply.failure.message)
+        return msgspec.json.decode(reply.answer, type=answer_type(type(command))), reply.sequence
+
+    async def report(self, command_id: str, report: msgspec.Struct) -> None:
+        """Publish progress of a command; nobody has to listen."""
+        await self._client.publish(f"{self._prefix}.progress.{command_id}", _ENCODER.encode(report))
+
+    async def _exchange(self, subject: str, payload: bytes) -> Reply:
+        if len(payload) > MAXIMUM_COMMAND_BYTES:
+            raise InvalidParameter(f"the request is too large: {len(payload)} of {MAXIMUM_COMMAND_BYTES} bytes")
+        inbox = f"{self._inbox}.{next(self._numbers)}"
+        pending = self._pending[inbox] = Pending(subject, payload)
+        try:
+            await self._publish(inbox, pending)
+            await pending.done.wait()
+        finally:
+            del self._pending[inbox]
+        return pending.reply
+
+    async def _publish(self, inbox: str, pending: Pending) -> None:
+        try:
+            await self._client.publish(pending.subject, pending.payload, reply=inbox)
+        except nats.errors.Error as error:
+            raise Unavailable(f"the command bus is not available: {error}") from error
+
+    async def _answer(self, handle: Handle, message: Msg) -> None:
+        try:
+            envelope = _ENVELOPES.decode(message.data)
+        except msgspec.DecodeError as error:
+            LOGGER.warning("not a command on %s: %s", message.subject, error)
+            return
+        reply = await handle(envelope)
+        if message.reply:
+            await self._client.publish(message.reply, _ENCODER.encode(reply))
+
+    async def _on_reply(self, message: Msg) -> None:
+        pending = self._pending.get(message.subject)
+        if pending is None:
+            return  # an answer to a repeat that was answered before
+        try:
+            pending.reply = _REPLIES.decode(message.data)
+        except msgspec.DecodeError:
+            LOGGER.exception("not a reply on %s", message.subject)
+            return
+        pending.done.set()
+
+    async def _resend(self) -> None:
+        while True:
+            with anyio.move_on_after(RESEND_S):
+                await self._reconnected.wait()
+                self._reconnected = anyio.Event()
+            for inbox, pending in list(self._pending.items()):
+                await self._publish(inbox, pending)
+
+    async def _on_reconnected(self) -> None:
+        LOGGER.info("connected to the command bus again")
+        self._reconnected.set()
+
+    async def _on_error(self, error: Exception) -> None:
+        LOGGER.warning("command bus: %s", error)
+
+    @property
+    def _owner(self) -> anyio.abc.TaskGroup:
+        if self._tasks is None:
+            raise Unavailable("the command bus is not open")
+        return self._tasks

@@ -1,0 +1,153 @@
+"""Runs each command once, however often it arrives, and sees to it that refusals are in the log too."""
+
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any
+
+import anyio
+import msgspec
+
+from events.base import Command
+from events.envelope import Cause, CommandEnvelope, Failure, Reply
+from events.errors import DeadlineExceeded, EngineError, NotModified, Unsupported
+from events.log import Append, LogBroken
+from events.messages.system import CommandRefused
+from handlers.context import Context, Handle, Services
+
+LOGGER = logging.getLogger(__name__)
+REMEMBERED_REPLIES = 4096
+CLIENTS = frozenset({"unix", "tls", "tcp"})
+
+Table = Mapping[str, tuple[type[Command[Any]], Handle]]
+
+
+class Run:
+    """A command that runs or has run; repeats wait for its reply."""
+
+    def __init__(self) -> None:
+        self._done = anyio.Event()
+        self._reply = Reply()
+
+    def finish(self, reply: Reply) -> None:
+        """Give every waiter the answer."""
+        self._reply = reply
+        self._done.set()
+
+    @property
+    def is_done(self) -> bool:
+        """Whether it has an answer."""
+        return self._done.is_set()
+
+    async def reply(self) -> Reply:
+        """Wait for the answer."""
+        await self._done.wait()
+        return self._reply
+
+
+class Dispatcher:
+    """Command envelope in, reply out; the same id has one effect and gets the first answer again."""
+
+    def __init__(self, table: Table, services: Services) -> None:
+        self._table = table
+        self._services = services
+        self._runs: OrderedDict[str, Run] = OrderedDict()
+
+    async def handle(self, envelope: CommandEnvelope) -> Reply:
+        """Run a command, join it, or repeat its answer. Never raises an EngineError: it is in the reply."""
+        known = self._runs.get(envelope.id)
+        if known is not None:
+            return await known.reply()
+        run = self._remember(envelope.id)
+        try:
+            reply = await self._recorded_reply(envelope) or await self._execute(envelope)
+        except BaseException:
+            run.finish(Reply(failure=Failure(kind="unavailable", message="the engine is stopping")))
+            raise
+        run.finish(reply)
+        return reply
+
+    def _remember(self, command_id: str) -> Run:
+        run = self._runs[command_id] = Run()
+        while len(self._runs) > REMEMBERED_REPLIES and next(iter(self._runs.values())).is_done:
+            self._runs.popitem(last=False)
+        return run
+
+    async def _recorded_reply(self, envelope: CommandEnvelope) -> Reply | None:
+        """What an earlier daemon answered. Steps of a command aren't asked for: they end with their saga."""
+        if "." in envelope.id:
+            return None
+        recorded = await self._services.log.reply_to(envelope.id)
+        return None if recorded is None else msgspec.json.decode(recorded, type=Reply)
+
+    async def _execute(self, envelope: CommandEnvelope) -> Reply:
+        cause = Cause(
+            actor=envelope.actor,
+            command_id=envelope.id,
+            correlation_id=envelope.correlation_id,
+            causation=envelope.causation,
+        )
+        context = Context(self._services, cause)
+        command: Command[Any] | None = None
+        try:
+            command, handle = self._decode(envelope)
+            answer = await self._within_deadline(handle, context, command, envelope.deadline_ns)
+        except EngineError as error:
+            return await self._refuse(context, envelope, command, error)
+        except Exception as error:
+            LOGGER.exception("command %s %s failed", envelope.type, envelope.id)
+            unexpected = EngineError(f"{type(error).__name__}: {error}")
+            return await self._refuse(context, envelope, command, unexpected)
+        return Reply(sequence=self._services.state.sequence, answer=msgspec.Raw(msgspec.json.encode(answer)))
+
+    def _decode(self, envelope: CommandEnvelope) -> tuple[Command[Any], Handle]:
+        if envelope.type not in self._table:
+            raise Unsupported(f"no handler for command {envelope.type}")
+        command_type, handle = self._table[envelope.type]
+        return msgspec.json.decode(envelope.data, type=command_type), handle
+
+    async def _within_deadline(
+        self, handle: Handle, context: Context, command: Command[Any], deadline_ns: int
+    ) -> object:
+        """The deadline cancels the handler, whose undo is shielded: the answer comes after the outcome."""
+        left_s = (deadline_ns - time.time_ns()) / 1e9 if deadline_ns else None
+        with anyio.move_on_after(left_s) as scope:
+            return await handle(context, command)
+        if scope.cancelled_caught:
+            raise DeadlineExceeded("the command took longer than its deadline and was undone")
+        return None
+
+    async def _refuse(
+        self, context: Context, envelope: CommandEnvelope, command: Command[Any] | None, error: EngineError
+    ) -> Reply:
+        """A client's refused command leaves a trace; steps of a command are told by its own outcome."""
+        reply = Reply(failure=Failure(kind=error.kind, message=str(error)))
+        asked_by_client = envelope.actor.kind in CLIENTS and "." not in envelope.id
+        if asked_by_client and not isinstance(error, LogBroken):
+            refused = CommandRefused(
+                command=envelope.type, target=target_of(command), kind=error.kind, reason=str(error)
+            )
+            try:
+                await self._services.log.append(
+                    (refusal(envelope.id, refused),), cause=context.cause, reply=msgspec.json.encode(reply)
+                )
+            except EngineError:
+                LOGGER.exception("the refusal of %s %s could not be recorded", envelope.type, envelope.id)
+        if not isinstance(error, NotModified):
+            LOGGER.info("%s refused (%s): %s", envelope.type, error.kind, error)
+        return msgspec.structs.replace(reply, sequence=self._services.state.sequence)
+
+
+def refusal(command_id: str, event: CommandRefused) -> Append:
+    """The append that records a refusal."""
+    return Append(stream=f"command/{command_id}", events=(event,))
+
+
+def target_of(command: Command[Any] | None) -> str:
+    """The object that a command is about, as the client named it; "" when it names none."""
+    for field in ("container", "exec_id", "name", "source"):
+        value = getattr(command, field, "")
+        if isinstance(value, str) and value:
+            return value
+    return ""
