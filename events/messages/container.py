@@ -250,6 +250,7 @@ class ContainerSecrets(msgspec.Struct, frozen=True, kw_only=True):
     entrypoint: tuple[str, ...] | None = None
     healthcheck_test: tuple[str, ...] = ()
     log_options: dict[str, str] = {}
+    volume_options: dict[str, dict[str, str]] = {}  # driver options of volumes to create, by mount target
 
 
 class MountPoint(msgspec.Struct, frozen=True, kw_only=True):
@@ -268,6 +269,7 @@ class MountPoint(msgspec.Struct, frozen=True, kw_only=True):
     read_only_non_recursive: bool = False
     no_copy: bool = False
     anonymous: bool = False
+    create_source: bool = False  # a bind's source is made a directory when nothing is there
     tmpfs_options: str = ""  # mount options of a tmpfs
 
 
@@ -387,7 +389,7 @@ class RecordAccess(Command[None], frozen=True, kw_only=True):
 class ContainerCreateRequested(Event, frozen=True, kw_only=True):
     """Intent; takes the claims `name/<name>` and `container/<id>`.
 
-    `config`, `host.log_config` come without what is in `secrets` (sealed ContainerSecrets).
+    `config` and `host` come without what is in `secrets` (sealed ContainerSecrets).
     """
 
     TYPE: ClassVar[str] = "container.create_requested"

@@ -21,6 +21,7 @@ class ResolvedMount(msgspec.Struct, frozen=True, kw_only=True):
     non_recursive: bool = False
     read_only_non_recursive: bool = False
     options: str = ""  # tmpfs mount options, comma-separated
+    create_source: bool = False  # make a directory of a bind's source when nothing is there
 
 
 class CreatedProcess(msgspec.Struct, frozen=True, kw_only=True):

@@ -20,6 +20,7 @@ class CreateVolume(Command[CreatedVolume], frozen=True, kw_only=True):
 
     TYPE: ClassVar[str] = "volume.create"
     name: str = ""
+    anonymous: bool = False  # anonymous although the one who asks has chosen the name
     driver: str = "local"
     options: dict[str, str] = {}
     labels: dict[str, str] = {}

@@ -1,0 +1,125 @@
+"""What can go wrong with containers, in Docker's words."""
+
+from events.errors import Conflict, Forbidden, InvalidParameter, NotFound, NotModified, SystemFailure
+
+
+class NameTaken(Conflict):
+    """Another container has the name."""
+
+    def __init__(self, name: str, holder: str) -> None:
+        self.name, self.holder = name, holder
+        super().__init__(
+            f'Conflict. The container name "/{name}" is already in use by container "{holder}". '
+            "You have to remove (or rename) that container to be able to reuse that name."
+        )
+
+
+class InvalidName(InvalidParameter):
+    """A name that no container can have."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")
+
+
+class NoCommand(InvalidParameter):
+    """Neither the request nor the image says what to run."""
+
+    def __init__(self) -> None:
+        super().__init__("no command specified")
+
+
+class NotRunning(Conflict):
+    """It needs a process and has none."""
+
+    def __init__(self, container_id: str) -> None:
+        super().__init__(f"container {container_id} is not running")
+
+
+class CannotKill(Conflict):
+    """A signal for a container without a process."""
+
+    def __init__(self, name: str, container_id: str) -> None:
+        super().__init__(f"cannot kill container: {name}: container {container_id} is not running")
+
+
+class InvalidSignal(InvalidParameter):
+    """No such signal."""
+
+    def __init__(self, signal: str) -> None:
+        super().__init__(f"invalid signal: {signal}")
+
+
+class AlreadyPaused(Conflict):
+    """Nothing left to freeze."""
+
+    def __init__(self, container_id: str) -> None:
+        super().__init__(f"container {container_id} is already paused")
+
+
+class NotPaused(SystemFailure):
+    """Nothing to thaw (dockerd answers 500 here)."""
+
+    def __init__(self, container_id: str) -> None:
+        super().__init__(f"Container {container_id} is not paused")
+
+
+class AlreadyStarted(NotModified):
+    """It runs."""
+
+    def __init__(self, container_id: str) -> None:
+        super().__init__(f"Container {container_id} is already running")
+
+
+class AlreadyStopped(NotModified):
+    """It doesn't run."""
+
+    def __init__(self, container_id: str) -> None:
+        super().__init__(f"Container {container_id} is already stopped")
+
+
+class StartOfPaused(Conflict):
+    """A paused container is thawed, not started."""
+
+    def __init__(self) -> None:
+        super().__init__("cannot start a paused container, try unpause instead")
+
+
+class BeingRemoved(Conflict):
+    """Too late for anything else."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"container {name} is marked for removal and can not be used any more")
+
+
+class RemovalInProgress(Conflict):
+    """Somebody else removes it."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"removal of container {name} is already in progress")
+
+
+class StillRunning(Conflict):
+    """It has a process, and the request doesn't say force."""
+
+    def __init__(self, name: str, status: str) -> None:
+        advice = "stop the container before removing or force remove"
+        if status == "paused":
+            advice = "unpause and stop the container before removing or force remove"
+        super().__init__(f'cannot remove container "{name}": container is {status}: {advice}')
+
+
+class Unkillable(SystemFailure):
+    """The kernel doesn't end it."""
+
+    def __init__(self, container_id: str, waited_s: float) -> None:
+        super().__init__(
+            f"container {container_id} did not end within {waited_s:g} s of SIGKILL; "
+            "one of its processes may hang in the kernel (state D in ps)"
+        )
+
+
+class NotConnected(Forbidden):
+    """It shares another's network, which isn't there."""
+
+    def __init__(self, other: str) -> None:
+        super().__init__(f"cannot join network of a non running container: {other}")
