@@ -97,6 +97,10 @@ class Context:
         self.keyring = services.keyring
         self._sent = 0
 
+    def on_behalf_of(self, cause: Cause) -> "Context":
+        """The same services for another cause: recovery concludes a command under the id of its intent."""
+        return Context(self._services, cause)
+
     async def append(
         self,
         stream: str,

@@ -145,6 +145,14 @@ class VolumePopulated(Event, frozen=True, kw_only=True):
     name: str
 
 
+class VolumePopulateFailed(Event, frozen=True, kw_only=True):
+    """Nothing of the copy is left in it."""
+
+    TYPE: ClassVar[str] = "volume.populate_failed"
+    name: str
+    error: str
+
+
 class VolumeMounted(Event, frozen=True, kw_only=True):
     """A running container has it."""
 

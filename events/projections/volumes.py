@@ -41,7 +41,7 @@ def fold(volume: Volume, event: Event) -> Volume | None:
             return replace(volume, users=volume.users - {container_id})
         case m.VolumePopulateRequested():
             return replace(volume, populating=True)
-        case m.VolumePopulated():
+        case m.VolumePopulated() | m.VolumePopulateFailed():
             return replace(volume, populating=False)
         case m.VolumeMounted(container_id=container_id):
             return replace(volume, mounted_by=volume.mounted_by | {container_id})

@@ -23,6 +23,9 @@ class VolumeDriver(Protocol):
     async def unmount(self, name: str) -> None:
         """Undo `mount`."""
 
+    async def would_populate(self, name: str, rootfs: str, source: str) -> bool:
+        """Whether `populate` would copy anything: the volume is empty and `source` is a directory."""
+
     async def populate(self, name: str, rootfs: str, source: str) -> None:
         """Copy `source` of a container's file system into an empty volume: owners, modes, times, xattrs, links.
 
@@ -30,5 +33,8 @@ class VolumeDriver(Protocol):
         or `source` is no directory.
         """
 
+    async def settle_populate(self, name: str) -> bool:
+        """Complete or discard what an interrupted `populate` left; True when its content has arrived."""
+
     async def list(self) -> frozenset[str]:
-        """Names of everything that is on disk."""
+        """Names of everything on disk that has this engine's mark, complete or not."""
