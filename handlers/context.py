@@ -10,8 +10,8 @@ import anyio
 import msgspec
 
 from events.base import Command, Event
-from events.envelope import Cause, Recorded, Reply
-from events.errors import DeadlineExceeded
+from events.envelope import Cause, Failure, Recorded, Reply
+from events.errors import DeadlineExceeded, EngineError
 from events.log import Append, EventLog, VersionConflict
 from events.projections.state import State
 from events.sealed import Keyring
@@ -87,9 +87,10 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
 class Context:
     """One command's run."""
 
-    def __init__(self, services: Services, cause: Cause) -> None:
-        self._services = services
+    def __init__(self, services: Services, cause: Cause, *, step_prefix: str = "") -> None:
+        self.services = services
         self.cause = cause
+        self._steps = f"{cause.command_id}.{step_prefix}"
         self.state = services.state
         self.log = services.log
         self.clock = services.clock
@@ -99,7 +100,7 @@ class Context:
 
     def on_behalf_of(self, cause: Cause) -> "Context":
         """The same services for another cause: recovery concludes a command under the id of its intent."""
-        return Context(self._services, cause)
+        return Context(self.services, cause)
 
     async def append(
         self,
@@ -110,7 +111,10 @@ class Context:
         release: Sequence[str] = (),
         answer: object = msgspec.UNSET,
     ) -> int:
-        """Append to one stream and return the last sequence. `answer` concludes the command (None is an answer)."""
+        """Append to one stream and return the last sequence.
+
+        `answer` concludes the command; None is an answer, and so is an EngineError.
+        """
         batch = (Append(stream=stream, events=events, expected=expected, take=tuple(take), release=tuple(release)),)
         recorded = await self.append_all(batch, answer=answer)
         return recorded[-1].sequence
@@ -119,7 +123,7 @@ class Context:
         """Append to several streams atomically."""
         reply = None
         if answer is not msgspec.UNSET:
-            reply = msgspec.json.encode(Reply(answer=msgspec.Raw(msgspec.json.encode(answer))))
+            reply = msgspec.json.encode(_reply(answer))
         return await self.log.append(batch, cause=self.cause, reply=reply)
 
     async def decide(self, decision: Callable[[], Append], *, answer: object = msgspec.UNSET) -> int:
@@ -138,20 +142,24 @@ class Context:
     async def send(self, command: Command[Answer]) -> Answer:
         """Ask another handler, on behalf of the same actor."""
         self._sent += 1
-        return await self._services.sender(
-            command, command_id=f"{self.cause.command_id}.{self._sent}", cause=self.cause
-        )
+        return await self.services.sender(command, command_id=f"{self._steps}{self._sent}", cause=self.cause)
 
     async def report(self, report: msgspec.Struct) -> None:
         """Publish progress: telemetry, not a fact."""
-        await self._services.reporter(self.cause.command_id, report)
+        await self.services.reporter(self.cause.command_id, report)
 
     async def until(self, stream: str, holds: Callable[[], bool], timeout_s: float | None) -> bool:
         """Wait until `holds()` after an event on `stream`; False when it took longer than `timeout_s`."""
-        with self._services.watcher.watch(stream) as changed, anyio.move_on_after(timeout_s):
+        with self.services.watcher.watch(stream) as changed, anyio.move_on_after(timeout_s):
             while not holds():
                 await changed()
         return holds()
+
+
+def _reply(answer: object) -> Reply:
+    if isinstance(answer, EngineError):
+        return Reply(failure=Failure(kind=answer.kind, message=str(answer)))
+    return Reply(answer=msgspec.Raw(msgspec.json.encode(answer)))
 
 
 Handle = Callable[[Context, Any], Awaitable[Any]]

@@ -5,6 +5,7 @@ from typing import ClassVar
 import msgspec
 
 from events.base import Command, Event
+from events.messages.container import ContainerConfig, HostConfig
 from events.sealed import Sealed
 
 # ---- a container's first process; its intents and outcomes are the container's (`messages/container.py`)
@@ -21,6 +22,7 @@ class ResolvedMount(msgspec.Struct, frozen=True, kw_only=True):
     non_recursive: bool = False
     read_only_non_recursive: bool = False
     options: str = ""  # tmpfs mount options, comma-separated
+    subpath: str = ""  # relative path inside the source, resolved without leaving it
     create_source: bool = False  # make a directory of a bind's source when nothing is there
 
 
@@ -39,6 +41,35 @@ class CreateProcess(Command[CreatedProcess], frozen=True, kw_only=True):
     rootfs: str
     namespace_path: str  # network namespace; "" is the host's
     mounts: tuple[ResolvedMount, ...]
+
+
+class CheckedProcess(msgspec.Struct, frozen=True, kw_only=True):
+    """Answer of CheckProcess: what was asked for and can't be had on this host."""
+
+    warnings: tuple[str, ...] = ()
+
+
+class CheckProcess(Command[CheckedProcess], frozen=True, kw_only=True):
+    """Say, before anything is made, what of a configuration this host refuses (InvalidParameter) or lacks."""
+
+    TYPE: ClassVar[str] = "exec.check_process"
+    config: ContainerConfig
+    host: HostConfig
+
+
+class FoundProcess(msgspec.Struct, frozen=True, kw_only=True):
+    """Answer of FindProcess: what the host shows. `pid` 0: there is no process."""
+
+    pid: int
+    started: bool = False  # it runs its program; False while it waits for its start
+    frozen: bool = False
+
+
+class FindProcess(Command[FoundProcess], frozen=True, kw_only=True):
+    """Look at the host (recovery does, to settle an open intent)."""
+
+    TYPE: ClassVar[str] = "exec.find_process"
+    container_id: str
 
 
 class StartProcess(Command[None], frozen=True, kw_only=True):

@@ -39,6 +39,7 @@ class Container(msgspec.Struct, frozen=True, kw_only=True):
     error: str = ""
     restart_count: int = 0
     stopped_on_request: bool = False  # since its last start
+    remove_volumes: bool = False  # what an open removal takes along
 
     @property
     def is_live(self) -> bool:
@@ -97,27 +98,36 @@ def fold(c: Container, event: Event, command_id: str) -> Container | None:
         case m.ContainerKilled() | m.ContainerKillFailed():
             return replace(c, kills=tuple(kill for kill in c.kills if kill != command_id))
         case m.ContainerExitObserved(exit_code=exit_code, oom_killed=oom, finished_at_ns=finished):
-            return replace(c, operation="exit", exit_code=exit_code, oom_killed=oom, finished_at_ns=finished)
+            operation = c.operation if c.operation == "remove" else "exit"
+            return replace(c, operation=operation, exit_code=exit_code, oom_killed=oom, finished_at_ns=finished)
         case m.ContainerDied():
-            return replace(c, status="exited", operation="", pid=0, kills=())
+            operation = c.operation if c.operation == "remove" else ""
+            return replace(c, status="exited", operation=operation, pid=0, kills=())
         case m.ContainerPauseRequested():
             return replace(c, operation="pause", operation_command=command_id)
         case m.ContainerPaused():
             return replace(c, status="paused", operation="")
         case m.ContainerUnpauseRequested():
+            if c.operation:  # a stop or a removal thaws on its way
+                return c
             return replace(c, operation="unpause", operation_command=command_id)
         case m.ContainerUnpaused():
-            return replace(c, status="running", operation="")
+            return replace(c, status="running", operation=_without_freeze(c.operation))
         case m.ContainerFreezeFailed(paused=paused):
-            return replace(c, status="paused" if paused else "running", operation="")
+            status = "paused" if paused else "running"
+            return replace(c, status=status, operation=_without_freeze(c.operation))
         case m.ContainerRenamed(name=name):
             return replace(c, name=name)
-        case m.ContainerRemoveRequested():
-            return replace(c, operation="remove", operation_command=command_id)
+        case m.ContainerRemoveRequested(volumes=volumes):
+            return replace(c, operation="remove", operation_command=command_id, remove_volumes=volumes)
         case m.ContainerRemoveFailed(error=error):
             return replace(c, status="dead", operation="", error=error)
         case _:
             return c
+
+
+def _without_freeze(operation: str) -> str:
+    return "" if operation in ("pause", "unpause") else operation
 
 
 class Containers:

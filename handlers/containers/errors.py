@@ -1,6 +1,6 @@
 """What can go wrong with containers, in Docker's words."""
 
-from events.errors import Conflict, Forbidden, InvalidParameter, NotFound, NotModified, SystemFailure
+from events.errors import Conflict, Forbidden, InvalidParameter, NotModified, SystemFailure
 
 
 class NameTaken(Conflict):

@@ -114,9 +114,7 @@ def _mount(mount: Mount, new_name: Callable[[], str], is_path: Callable[[str], b
     return makers[mount.type](mount, common, new_name, is_path)
 
 
-def _bind_mount(
-    mount: Mount, common: MountPoint, _: Callable[[], str], is_path: Callable[[str], bool]
-) -> MountPoint:
+def _bind_mount(mount: Mount, common: MountPoint, _: Callable[[], str], is_path: Callable[[str], bool]) -> MountPoint:
     if mount.volume_options or mount.tmpfs_options:
         raise MountInvalid("bind", "field VolumeOptions or TmpfsOptions must not be specified")
     if not mount.source:
@@ -162,9 +160,7 @@ def _volume_mount(
     )
 
 
-def _tmpfs_mount(
-    mount: Mount, common: MountPoint, _: Callable[[], str], __: Callable[[str], bool]
-) -> MountPoint:
+def _tmpfs_mount(mount: Mount, common: MountPoint, _: Callable[[], str], __: Callable[[str], bool]) -> MountPoint:
     if mount.bind_options or mount.volume_options:
         raise MountInvalid("tmpfs", "field BindOptions or VolumeOptions must not be specified")
     if mount.source:
@@ -199,9 +195,7 @@ def _from_others(names: tuple[str, ...], find: Callable[[str], Container]) -> It
 
 
 def _anonymous(destination: str, driver: str, new_name: Callable[[], str]) -> MountPoint:
-    return MountPoint(
-        type="volume", name=new_name(), driver=driver or "local", destination=destination, anonymous=True
-    )
+    return MountPoint(type="volume", name=new_name(), driver=driver or "local", destination=destination, anonymous=True)
 
 
 def _refuse_duplicates(points: Iterable[MountPoint]) -> None:

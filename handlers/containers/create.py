@@ -1,0 +1,211 @@
+"""Creating: the name is claimed with the intent, then image, layer and volumes, then the container can be started."""
+
+import os
+from pathlib import Path
+
+import anyio
+import msgspec
+from events.lookup import find_image
+from events.references import familiar
+
+from events.container_lookup import find_container
+from events.errors import InvalidParameter, NotFound, Unavailable
+from events.log import ClaimTaken
+from events.messages import container as m
+from events.messages.exec import CheckProcess
+from events.messages.image import AcquireImage, ReleaseImage
+from events.messages.layer import (
+    CreateContainerLayer,
+    MountContainerLayer,
+    RemoveContainerLayer,
+    UnmountContainerLayer,
+)
+from events.messages.volume import AcquireVolume, CreateVolume, PopulateVolume, ReleaseVolume
+from events.projections.containers import Container
+from events.projections.images import Image
+from handlers.containers import decide, names
+from handlers.containers.configuration import HostLimits, Normalised, normalise, split_secrets
+from handlers.containers.errors import NameTaken
+from handlers.containers.mounts import plan_mounts
+from handlers.containers.saga import Saga, Undo
+from handlers.context import Context
+
+NAME_ATTEMPTS = 8
+
+
+async def create(context: Context, command: m.CreateContainer, limits: HostLimits) -> m.CreatedContainer:
+    """Answer CreateContainer: 404 without the image (that makes the docker CLI pull), 409 for a taken name."""
+    name = names.check_name(command.name) if command.name else ""
+    image = find_image(context.state.images, command.config.image)
+    _check_platform(command.platform, image)
+    container_id = context.ids.new()
+    plan = normalise(container_id, command.config, command.host, command.endpoints, image.config.config, limits)
+    _check_others(context, plan.host)
+    mounts = plan_mounts(
+        plan.config,
+        plan.host,
+        lambda other: _other(context, other),
+        context.ids.new,
+        os.path.exists,
+    )
+    checked = await context.send(CheckProcess(config=plan.config, host=plan.host))
+    plan = msgspec.structs.replace(plan, warnings=plan.warnings + checked.warnings)
+    requested = await _request(context, command, container_id, image, plan, mounts)
+    return await _carry_out(context, requested, name, image, plan)
+
+
+def _check_platform(platform: str, image: Image) -> None:
+    if not platform:
+        return
+    wanted = platform.split("/")
+    have = [image.config.os, image.config.architecture, image.config.variant]
+    if any(part and part != other for part, other in zip(wanted, have, strict=False)):
+        raise NotFound(
+            f"image with reference {image.references[0] if image.references else image.id} was found but its "
+            f"platform ({'/'.join(filter(None, have))}) does not match the specified platform ({platform})"
+        )
+
+
+def _other(context: Context, name: str) -> Container:
+    """Another container that the request names: an unknown one is the request's fault (400, not 404)."""
+    try:
+        return find_container(context.state.containers, name)
+    except NotFound as error:
+        raise InvalidParameter(str(error)) from error
+
+
+def _check_others(context: Context, host: m.HostConfig) -> None:
+    for mode in (host.network_mode, host.ipc_mode, host.pid_mode):
+        kind, _, other = mode.partition(":")
+        if kind == "container":
+            _other(context, other)
+
+
+async def _request(
+    context: Context,
+    command: m.CreateContainer,
+    container_id: str,
+    image: Image,
+    plan: Normalised,
+    mounts: tuple[m.MountPoint, ...],
+) -> m.ContainerCreateRequested:
+    config, host, secrets = split_secrets(plan.config, plan.host)
+    sealed = await context.keyring.seal(f"container/{container_id}", msgspec.json.encode(secrets))
+    return m.ContainerCreateRequested(
+        container_id=container_id,
+        name="",
+        image_id=image.id,
+        image_reference=_shown(command.config.image, image),
+        config=config,
+        host=host,
+        secrets=sealed,
+        endpoints=plan.endpoints,
+        mounts=mounts,
+        platform=image.config.os or "linux",
+    )
+
+
+def _shown(asked: str, image: Image) -> str:
+    """How `ps` shows the image: the familiar name, or the id where an id was asked for."""
+    return asked if image.id.removeprefix("sha256:").startswith(asked.removeprefix("sha256:")) else familiar(asked)
+
+
+async def _carry_out(
+    context: Context, requested: m.ContainerCreateRequested, name: str, image: Image, plan: Normalised
+) -> m.CreatedContainer:
+    container_id = requested.container_id
+    try:
+        requested = await _claim_name(context, requested, name)
+    except BaseException:
+        await context.keyring.destroy(f"container/{container_id}")
+        raise
+    saga = Saga()
+    try:
+        async with saga:
+            await _steps(context, saga, requested, image, plan.host)
+            answer = m.CreatedContainer(container_id=container_id, warnings=plan.warnings)
+            await context.append(
+                f"container/{container_id}", m.ContainerCreated(container_id=container_id), answer=answer
+            )
+    except BaseException as error:
+        await fail(context, container_id, requested.name, saga.leftovers, error)
+        raise
+    return answer
+
+
+async def _claim_name(context: Context, requested: m.ContainerCreateRequested, name: str) -> m.ContainerCreateRequested:
+    for attempt in range(NAME_ATTEMPTS):
+        chosen = name or names.suggest_name(requested.container_id, attempt)
+        event = msgspec.structs.replace(requested, name=chosen)
+        stream = f"container/{event.container_id}"
+        try:
+            await context.append(stream, event, expected=0, take=(decide.claim(chosen),))
+        except ClaimTaken as taken:
+            if name:
+                raise NameTaken(name, taken.holder.removeprefix("container/")) from taken
+            continue
+        return event
+    raise Unavailable("no free name found; choose one with --name")
+
+
+async def _steps(
+    context: Context, saga: Saga, requested: m.ContainerCreateRequested, image: Image, host: m.HostConfig
+) -> None:
+    container_id = requested.container_id
+    saga.begin("image", lambda: context.send(ReleaseImage(image_id=image.id, container_id=container_id)))
+    await context.send(AcquireImage(image_id=image.id, container_id=container_id))
+    saga.begin("layer", lambda: context.send(RemoveContainerLayer(container_id=container_id)))
+    parent = image.layers[-1] if image.layers else ""
+    await context.send(CreateContainerLayer(container_id=container_id, parent=parent))
+    volumes = [point for point in requested.mounts if point.type == "volume"]
+    for point in volumes:
+        saga.begin("volume", _release(context, container_id, point))
+        await _make_volume(context, container_id, point, host)
+    if any(not point.no_copy for point in volumes):
+        await _populate(context, saga, container_id, volumes)
+
+
+def _release(context: Context, container_id: str, point: m.MountPoint) -> Undo:
+    command = ReleaseVolume(name=point.name, container_id=container_id, remove=point.anonymous)
+    return lambda: context.send(command)
+
+
+async def _make_volume(context: Context, container_id: str, point: m.MountPoint, host: m.HostConfig) -> None:
+    options = next((mount.volume_options for mount in host.mounts if mount.target == point.destination), None)
+    driver = options.driver_config if options else None
+    await context.send(
+        CreateVolume(
+            name=point.name,
+            anonymous=point.anonymous,
+            driver=point.driver or "local",
+            options=driver.options if driver else {},
+            labels=options.labels if options else {},
+        )
+    )
+    await context.send(AcquireVolume(name=point.name, container_id=container_id))
+
+
+async def _populate(context: Context, saga: Saga, container_id: str, volumes: list[m.MountPoint]) -> None:
+    """What the image has at a volume's place goes into the volume while that is empty."""
+    unmount = UnmountContainerLayer(container_id=container_id)
+    saga.begin("mount", lambda: context.send(unmount))
+    mounted = await context.send(MountContainerLayer(container_id=container_id))
+    for point in volumes:
+        if not point.no_copy and not point.subpath:
+            source = str(Path(point.destination))
+            await context.send(PopulateVolume(name=point.name, rootfs=mounted.path, source=source))
+    await context.send(unmount)
+
+
+async def fail(context: Context, container_id: str, name: str, leftovers: list[str], error: BaseException) -> None:
+    """Write the outcome of a create that was undone; what couldn't be undone keeps the container, dead."""
+    stream = f"container/{container_id}"
+    reason = str(error) or type(error).__name__
+    with anyio.CancelScope(shield=True):
+        if leftovers:
+            text = f"{reason}; left behind: {'; '.join(leftovers)}"
+            await context.append(stream, m.ContainerRemoveFailed(container_id=container_id, error=text))
+            return
+        failed = m.ContainerCreateFailed(container_id=container_id, error=reason)
+        await context.append(stream, failed, release=(decide.claim(name),))
+        await context.keyring.destroy(f"container/{container_id}")

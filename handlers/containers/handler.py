@@ -1,0 +1,62 @@
+"""The container handler: which verb answers which command, and recovery of what a killed daemon left open."""
+
+from typing import Any
+
+from events.base import Command
+from events.container_lookup import find_container
+from events.messages import container as m
+from events.messages.exec import ResizeProcess
+from handlers.containers.access import record_access
+from handlers.containers.configuration import HostLimits
+from handlers.containers.create import create
+from handlers.containers.errors import NotRunning
+from handlers.containers.freeze import pause, unpause
+from handlers.containers.recovery import settle_all
+from handlers.containers.remove import remove
+from handlers.containers.rename import rename
+from handlers.containers.settle import settle_exit
+from handlers.containers.start import start
+from handlers.containers.stop import kill, restart, stop
+from handlers.context import Context, Handle
+
+
+class ContainerHandler:
+    """Coordinates a container's life; the effects are those of the handlers that it asks."""
+
+    def __init__(self, limits: HostLimits) -> None:
+        self._limits = limits
+
+    def commands(self) -> dict[type[Command[Any]], Handle]:
+        """The table command -> coroutine."""
+        return {
+            m.CreateContainer: self._create,
+            m.StartContainer: lambda context, command: start(context, command.container),
+            m.StopContainer: lambda context, command: stop(context, command, answer=None),
+            m.RestartContainer: restart,
+            m.KillContainer: kill,
+            m.PauseContainer: lambda context, command: pause(context, command.container),
+            m.UnpauseContainer: lambda context, command: unpause(context, command.container),
+            m.RenameContainer: rename,
+            m.ResizeContainer: resize,
+            m.RemoveContainer: remove,
+            m.SettleExit: lambda context, command: settle_exit(context, command.container),
+            m.RecordAccess: record_access,
+        }
+
+    async def _create(self, context: Context, command: m.CreateContainer) -> m.CreatedContainer:
+        return await create(context, command, self._limits)
+
+    async def reconcile(self, context: Context) -> None:
+        """Settle every open intent; a container that is stuck holds up nobody but the caller, who bounds the wait."""
+        await settle_all(context.services)
+
+
+async def resize(context: Context, command: m.ResizeContainer) -> None:
+    """Answer ResizeContainer."""
+    c = find_container(context.state.containers, command.container)
+    if not c.is_live:
+        raise NotRunning(c.id)
+    await context.send(ResizeProcess(container_id=c.id, height=command.height, width=command.width))
+    attributes = {"height": str(command.height), "width": str(command.width)}
+    event = m.ContainerAccessed(container_id=c.id, action="resize", attributes=attributes)
+    await context.append(f"container/{c.id}", event, answer=None)

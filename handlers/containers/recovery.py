@@ -1,0 +1,136 @@
+"""What a killed daemon left open: each intent is settled by what the host shows, each container in its own task."""
+
+import logging
+
+import anyio
+
+from events.envelope import RECOVERY, Cause
+from events.errors import EngineError, SystemFailure, Unavailable
+from events.messages import container as m
+from events.messages.exec import DeleteProcess, FindProcess, RemoveProcessFiles
+from events.messages.image import ReleaseImage
+from events.messages.layer import RemoveContainerLayer, UnmountContainerLayer
+from events.messages.network import DisconnectSandbox, RemoveSandboxFiles
+from events.messages.volume import ReleaseVolume, UnmountVolume
+from events.projections.containers import Container
+from handlers.containers import create, remove, settle, start
+from handlers.containers.saga import Saga
+from handlers.context import Context, Services
+
+LOGGER = logging.getLogger(__name__)
+INTERRUPTED = "the daemon was killed before this was done"
+
+
+async def settle_all(services: Services) -> None:
+    """Settle every container; returns when all are, so the caller bounds the wait and lets the rest go on."""
+    async with anyio.create_task_group() as tasks:
+        for c in list(services.state.containers):
+            tasks.start_soon(_settle, services, c)
+
+
+async def _settle(services: Services, c: Container) -> None:
+    try:
+        await _settle_kills(services, c)
+        settler = _SETTLERS.get(c.operation)
+        if settler is not None:
+            await settler(_context(services, c.operation_command), c)
+        await _settle_process(services, c.id)
+    except EngineError:
+        LOGGER.exception("container %s could not be settled; it is tried again at the next start", c.id)
+
+
+def _context(services: Services, command_id: str) -> Context:
+    """Outcomes keep the command id of their intent, so that a repeat gets its answer; steps get ids of their own."""
+    cause = Cause(actor=RECOVERY, command_id=command_id, correlation_id=command_id)
+    return Context(services, cause, step_prefix=services.ids.new()[:12])
+
+
+async def _settle_kills(services: Services, c: Container) -> None:
+    """Nobody can tell whether a signal was sent; it is never sent again."""
+    for command_id in c.kills:
+        unknown = m.ContainerKillFailed(container_id=c.id, signal=0, error=INTERRUPTED)
+        await _context(services, command_id).append(f"container/{c.id}", unknown, answer=Unavailable(INTERRUPTED))
+
+
+async def _settle_create(context: Context, c: Container) -> None:
+    saga = Saga()
+    commands = [
+        ReleaseImage(image_id=c.image_id, container_id=c.id),
+        *(
+            ReleaseVolume(name=point.name, container_id=c.id, remove=point.anonymous)
+            for point in c.mounts
+            if point.type == "volume"
+        ),
+        RemoveContainerLayer(container_id=c.id),
+        RemoveSandboxFiles(container_id=c.id),
+        RemoveProcessFiles(container_id=c.id),
+    ]
+    for command in commands:
+        saga.begin(command.TYPE, lambda command=command: context.send(command))  # type: ignore[misc]  # bound early
+    await saga.unwind()
+    await create.fail(context, c.id, c.name, saga.leftovers, SystemFailure(INTERRUPTED))
+
+
+async def _settle_start(context: Context, c: Container) -> None:
+    """Done if the process runs its program or has run it, else undone."""
+    exited = context.state.execs.last_exit(c.id)
+    found = await context.send(FindProcess(container_id=c.id))
+    if found.started or (exited is not None and exited.run == c.run):
+        started = m.ContainerStarted(container_id=c.id, pid=found.pid, started_at_ns=context.clock.now_ns())
+        await context.append(f"container/{c.id}", started, answer=None)
+        return
+    saga = Saga()
+    for command in (
+        DisconnectSandbox(container_id=c.id),
+        UnmountContainerLayer(container_id=c.id),
+        *(UnmountVolume(name=point.name, container_id=c.id) for point in c.mounts if point.type == "volume"),
+        DeleteProcess(container_id=c.id),
+    ):
+        saga.begin(command.TYPE, lambda command=command: context.send(command))  # type: ignore[misc]  # bound early
+    await saga.unwind()
+    await start.fail(context, c.id, saga.leftovers, SystemFailure(INTERRUPTED))
+
+
+async def _settle_stop(context: Context, c: Container) -> None:
+    """If the process has ended the exit is settled next and the stop is done; else it runs on."""
+    exited = context.state.execs.last_exit(c.id)
+    stream = f"container/{c.id}"
+    if exited is not None and exited.run == c.run:
+        await settle.settle_exit(context, c.id)
+        await context.append(stream, m.ContainerStopped(container_id=c.id), answer=None)
+        return
+    failed = m.ContainerStopFailed(container_id=c.id, error=INTERRUPTED)
+    await context.append(stream, failed, answer=Unavailable(INTERRUPTED))
+
+
+async def _settle_freeze(context: Context, c: Container) -> None:
+    found = await context.send(FindProcess(container_id=c.id))
+    done = found.frozen == (c.operation == "pause")
+    outcome = {
+        (True, True): m.ContainerPaused(container_id=c.id),
+        (True, False): m.ContainerUnpaused(container_id=c.id),
+    }.get((done, found.frozen), m.ContainerFreezeFailed(container_id=c.id, paused=found.frozen, error=INTERRUPTED))
+    await context.append(f"container/{c.id}", outcome, answer=None if done else Unavailable(INTERRUPTED))
+
+
+async def _settle_remove(context: Context, c: Container) -> None:
+    await remove.carry_out(context, c.id, volumes=c.remove_volumes)
+
+
+async def _settle_process(services: Services, container_id: str) -> None:
+    """A process that ended while no daemon watched, or whose end was half settled."""
+    c = services.state.containers.get(container_id)
+    exited = services.state.execs.last_exit(container_id)
+    if c is None or not c.is_live or exited is None or exited.run != c.run:
+        return
+    await settle.settle_exit(_context(services, c.operation_command or services.ids.new()), container_id)
+
+
+_SETTLERS = {
+    "create": _settle_create,
+    "start": _settle_start,
+    "stop": _settle_stop,
+    "pause": _settle_freeze,
+    "unpause": _settle_freeze,
+    "remove": _settle_remove,
+}

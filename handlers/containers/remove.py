@@ -1,0 +1,60 @@
+"""Removing: the process if it must be, then all that belongs to the container, at last its name and its key."""
+
+import anyio
+
+from events.container_lookup import find_container
+from events.messages import container as m
+from events.messages.exec import RemoveProcessFiles
+from events.messages.image import ReleaseImage
+from events.messages.layer import RemoveContainerLayer
+from events.messages.network import RemoveSandboxFiles
+from events.messages.volume import ReleaseVolume
+from events.projections.containers import Container
+from handlers.containers import decide
+from handlers.containers.access import current, enter
+from handlers.containers.settle import take_down
+from handlers.containers.stop import end
+from handlers.context import Context
+
+
+async def remove(context: Context, command: m.RemoveContainer) -> None:
+    """Answer RemoveContainer when nothing of it is left."""
+    c = find_container(context.state.containers, command.container)
+    await enter(
+        context,
+        c.id,
+        "remove",
+        lambda state: decide.remove(state, command.container, force=command.force, volumes=command.volumes),
+    )
+    await carry_out(context, c.id, volumes=command.volumes)
+
+
+async def carry_out(context: Context, container_id: str, *, volumes: bool) -> None:
+    """The removal itself, also when recovery finishes it. What resists leaves the container dead, to be tried again."""
+    stream = f"container/{container_id}"
+    c = current(context, container_id)
+    try:
+        if c.is_live:
+            await end(context, c)
+        await take_down(context, c)
+        await _clear(context, c, volumes=volumes)
+    except BaseException as error:
+        failed = m.ContainerRemoveFailed(container_id=container_id, error=str(error) or type(error).__name__)
+        with anyio.CancelScope(shield=True):
+            await context.append(stream, failed)
+        raise
+    name = current(context, container_id).name
+    removed = m.ContainerRemoved(container_id=container_id)
+    await context.append(stream, removed, release=(decide.claim(name),), answer=None)
+    await context.keyring.destroy(stream)
+
+
+async def _clear(context: Context, c: Container, *, volumes: bool) -> None:
+    await context.send(RemoveProcessFiles(container_id=c.id))
+    await context.send(RemoveSandboxFiles(container_id=c.id))
+    await context.send(RemoveContainerLayer(container_id=c.id))
+    for point in c.mounts:
+        if point.type == "volume":
+            release = ReleaseVolume(name=point.name, container_id=c.id, remove=volumes and point.anonymous)
+            await context.send(release)
+    await context.send(ReleaseImage(image_id=c.image_id, container_id=c.id))

@@ -1,0 +1,73 @@
+"""What follows the end of a process: everything that served it is taken down, then the container has died."""
+
+import logging
+
+import anyio
+
+from events.errors import EngineError
+from events.log import Append
+from events.messages import container as m
+from events.messages.exec import DeleteProcess
+from events.messages.layer import UnmountContainerLayer
+from events.messages.network import DisconnectSandbox
+from events.messages.volume import UnmountVolume
+from events.projections.containers import Container
+from handlers.containers import decide
+from handlers.containers.access import current, turn
+from handlers.context import Context
+
+LOGGER = logging.getLogger(__name__)
+_NS_PER_S = 1_000_000_000
+
+
+async def settle_exit(context: Context, container_id: str) -> None:
+    """Answer SettleExit; repeated after a crash it goes on where it was. Not ended is fine."""
+    await turn(context, container_id, "settle")
+    c = context.state.containers.get(container_id)
+    if c is None or not _has_ended(context, c):
+        return
+    if c.operation != "exit":  # else a daemon was killed in the middle of this
+        await context.decide(lambda: _observe(context, container_id))
+    await take_down(context, current(context, container_id))
+    c = current(context, container_id)
+    run_s = max(0, c.finished_at_ns - c.started_at_ns) // _NS_PER_S
+    died = m.ContainerDied(container_id=c.id, exit_code=c.exit_code, run_s=run_s)
+    await context.append(f"container/{c.id}", died, answer=None)
+
+
+def _has_ended(context: Context, c: Container) -> bool:
+    exited = context.state.execs.last_exit(c.id)
+    return c.is_live and exited is not None and exited.run == c.run
+
+
+def _observe(context: Context, container_id: str) -> Append:
+    c = current(context, container_id)
+    exited = context.state.execs.last_exit(container_id)
+    if exited is None or not c.is_live:
+        raise EngineError(f"container {container_id} has not ended")
+    return decide.observe(c, exited.exit_code, exited.finished_at_ns, oom_killed=exited.oom_killed)
+
+
+async def take_down(context: Context, c: Container) -> None:
+    """Everything that a start makes, in reverse; what resists is logged and left to the removal."""
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(_down_file_systems, context, c)
+        tasks.start_soon(_attempt, context, "network", DisconnectSandbox(container_id=c.id))
+
+
+async def _down_file_systems(context: Context, c: Container) -> None:
+    await _attempt(context, "process", DeleteProcess(container_id=c.id))
+    for point in reversed(c.mounts):
+        if point.type == "volume":
+            await _attempt(context, "volume", UnmountVolume(name=point.name, container_id=c.id))
+    await _attempt(context, "mount", UnmountContainerLayer(container_id=c.id))
+
+
+Step = DeleteProcess | DisconnectSandbox | UnmountVolume | UnmountContainerLayer
+
+
+async def _attempt(context: Context, what: str, command: Step) -> None:
+    try:
+        await context.send(command)
+    except EngineError as error:
+        LOGGER.warning("the %s could not be taken down (%s): %s", what, command, error)

@@ -1,0 +1,251 @@
+"""Starting: file system, volumes, network, process; all or nothing, and the log says which."""
+
+import anyio
+import msgspec
+
+from events.container_lookup import find_container
+from events.errors import Conflict, EngineError
+from events.messages import container as m
+from events.messages.exec import CreateProcess, DeleteProcess, ResolvedMount, StartProcess
+from events.messages.layer import MountContainerLayer, UnmountContainerLayer
+from events.messages.network import (
+    ConnectSandbox,
+    DisconnectSandbox,
+    EndpointRequest,
+    PortRequest,
+    Sandbox,
+)
+from events.messages.volume import MountVolume, UnmountVolume
+from events.projections.containers import Container
+from handlers.containers import decide
+from handlers.containers.access import current, enter
+from handlers.containers.configuration import parse_port
+from handlers.containers.errors import NotConnected
+from handlers.containers.saga import Saga, Undo
+from handlers.context import Context
+
+NOT_FOUND, NOT_EXECUTABLE, OTHER_FAILURE = 127, 126, 128
+
+
+async def start(context: Context, name: str, *, answer: object = None) -> None:
+    """Answer StartContainer. What fails is undone, recorded, and raised again."""
+    c = await enter(context, name, "start", decide.start)
+    saga = Saga()
+    try:
+        async with saga:
+            pid = await _steps(context, saga, current(context, c.id))
+            started = m.ContainerStarted(container_id=c.id, pid=pid, started_at_ns=context.clock.now_ns())
+            await context.append(f"container/{c.id}", started, answer=answer)
+    except BaseException as error:
+        await fail(context, c.id, saga.leftovers, error)
+        raise
+
+
+async def fail(context: Context, container_id: str, leftovers: list[str], error: BaseException) -> None:
+    """Write the outcome of a start that was undone."""
+    reason = "; ".join([str(error) or type(error).__name__, *leftovers])
+    event = m.ContainerStartFailed(container_id=container_id, exit_code=exit_code_of(reason), error=reason)
+    with anyio.CancelScope(shield=True):
+        await context.append(f"container/{container_id}", event)
+
+
+def exit_code_of(reason: str) -> int:
+    """Docker's convention for State.ExitCode of a process that never ran.
+
+    The runtime tells what went wrong only in the words of errno, so the words it is.
+    """
+    if "no such file or directory" in reason or "executable file not found" in reason:
+        return NOT_FOUND
+    if "permission denied" in reason or "is a directory" in reason:
+        return NOT_EXECUTABLE
+    return OTHER_FAILURE
+
+
+async def _steps(context: Context, saga: Saga, c: Container) -> int:
+    """Make everything; the steps that don't depend on each other at once. Returns the pid."""
+    parts = _Parts()
+    try:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_mount_layer, context, saga, c, parts)
+            tasks.start_soon(_mount_volumes, context, saga, c, parts)
+            tasks.start_soon(_connect, context, saga, c, parts)
+    except BaseExceptionGroup as group:
+        raise first_error(group) from group
+    if parts.sandbox is None:
+        raise Conflict(f"container {c.id} got no sandbox")
+    saga.begin("process", _undo(context, DeleteProcess(container_id=c.id)))
+    mounts = resolve(c, parts.volumes, parts.sandbox)
+    created = await context.send(
+        CreateProcess(
+            container_id=c.id, rootfs=parts.rootfs, namespace_path=parts.sandbox.namespace_path, mounts=mounts
+        )
+    )
+    await context.send(StartProcess(container_id=c.id))
+    return created.pid
+
+
+class _Parts:
+    """What the concurrent steps bring home."""
+
+    def __init__(self) -> None:
+        self.rootfs = ""
+        self.volumes: dict[str, str] = {}  # destination -> path
+        self.sandbox: Sandbox | None = None
+
+
+def first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The error to show: an engine's own before anything else."""
+    leaves: list[BaseException] = []
+    pending: list[BaseException] = [group]
+    while pending:
+        error = pending.pop(0)
+        if isinstance(error, BaseExceptionGroup):
+            pending.extend(error.exceptions)
+        else:
+            leaves.append(error)
+    return next((leaf for leaf in leaves if isinstance(leaf, EngineError)), leaves[0])
+
+
+def _undo(context: Context, command: DeleteProcess | UnmountContainerLayer | UnmountVolume | DisconnectSandbox) -> Undo:
+    return lambda: context.send(command)
+
+
+async def _mount_layer(context: Context, saga: Saga, c: Container, parts: _Parts) -> None:
+    saga.begin("mount", _undo(context, UnmountContainerLayer(container_id=c.id)))
+    parts.rootfs = (await context.send(MountContainerLayer(container_id=c.id))).path
+
+
+async def _mount_volumes(context: Context, saga: Saga, c: Container, parts: _Parts) -> None:
+    for point in c.mounts:
+        if point.type != "volume":
+            continue
+        saga.begin(f"volume {point.name}", _undo(context, UnmountVolume(name=point.name, container_id=c.id)))
+        mounted = await context.send(
+            MountVolume(
+                name=point.name,
+                container_id=c.id,
+                destination=point.destination,
+                writable=point.writable,
+                propagation=point.propagation,
+            )
+        )
+        parts.volumes[point.destination] = mounted.path
+
+
+async def _connect(context: Context, saga: Saga, c: Container, parts: _Parts) -> None:
+    command = connect_command(c, _joined(context, c))
+    saga.begin("network", _undo(context, DisconnectSandbox(container_id=c.id)))
+    parts.sandbox = await context.send(command)
+
+
+def _joined(context: Context, c: Container) -> str:
+    """The full id of the container whose network is shared; "" when none is."""
+    kind, _, name = c.host.network_mode.partition(":")
+    if kind != "container":
+        return ""
+    other = find_container(context.state.containers, name)
+    if not other.is_live:
+        raise NotConnected(other.id)
+    return other.id
+
+
+def connect_command(c: Container, joined: str) -> ConnectSandbox:
+    """What the network handler is asked for. Pure."""
+    mode, host = c.host.network_mode, c.host
+    plain = mode in ("none", "host") or joined
+    return ConnectSandbox(
+        container_id=c.id,
+        container_name=c.name,
+        hostname=c.config.hostname,
+        domainname=c.config.domainname,
+        mode=f"container:{joined}" if joined else mode,
+        endpoints=() if plain else tuple(endpoint_requests(c)),
+        ports=() if plain else tuple(port_requests(c)),
+        extra_hosts=host.extra_hosts,
+        dns=host.dns,
+        dns_search=host.dns_search,
+        dns_options=host.dns_options,
+    )
+
+
+def endpoint_requests(c: Container) -> list[EndpointRequest]:
+    """One for each network that the container is on."""
+    names = c.endpoints or {c.host.network_mode: m.EndpointConfig()}
+    return [
+        EndpointRequest(
+            network=name,
+            address=endpoint.ipam_config.ipv4_address if endpoint.ipam_config else "",
+            mac_address=endpoint.mac_address or c.config.mac_address,
+            aliases=endpoint.aliases,
+            driver_options=endpoint.driver_opts,
+        )
+        for name, endpoint in names.items()
+    ]
+
+
+def port_requests(c: Container) -> list[PortRequest]:
+    """From -p and, with -P, from every exposed port that isn't bound."""
+    requests = []
+    for port, bindings in c.host.port_bindings.items():
+        first, last, protocol = parse_port(port)
+        for binding in bindings:
+            host_first, host_last, _ = parse_port(binding.host_port or "0")
+            for offset, number in enumerate(range(first, last + 1)):
+                one_to_one = last > first
+                requests.append(
+                    PortRequest(
+                        container_port=number,
+                        protocol=protocol,
+                        host_address=binding.host_ip.strip("[]"),
+                        host_port=host_first + offset if host_first and one_to_one else host_first,
+                        host_port_end=host_last if not one_to_one and host_last > host_first else 0,
+                    )
+                )
+    if c.host.publish_all_ports:
+        bound = {(request.container_port, request.protocol) for request in requests}
+        for port in c.config.exposed_ports:
+            first, last, protocol = parse_port(port)
+            requests += [
+                PortRequest(container_port=number, protocol=protocol)
+                for number in range(first, last + 1)
+                if (number, protocol) not in bound
+            ]
+    return requests
+
+
+def resolve(c: Container, volumes: dict[str, str], sandbox: Sandbox) -> tuple[ResolvedMount, ...]:
+    """The mounts with their sources; the engine's name files come last unless the user put something there."""
+    mounts = [_resolved(point, volumes) for point in c.mounts]
+    taken = {point.destination for point in c.mounts}
+    files = {
+        "/etc/resolv.conf": sandbox.resolv_conf_path,
+        "/etc/hostname": sandbox.hostname_path,
+        "/etc/hosts": sandbox.hosts_path,
+    }
+    mounts += [
+        ResolvedMount(type="bind", source=path, destination=place, writable=not c.host.readonly_rootfs)
+        for place, path in files.items()
+        if path and place not in taken
+    ]
+    return tuple(mounts)
+
+
+def _resolved(point: m.MountPoint, volumes: dict[str, str]) -> ResolvedMount:
+    common = ResolvedMount(
+        type="tmpfs" if point.type == "tmpfs" else "bind",
+        destination=point.destination,
+        writable=point.writable,
+        propagation=point.propagation,
+        options=point.tmpfs_options,
+    )
+    if point.type == "tmpfs":
+        return common
+    if point.type == "volume":
+        return msgspec.structs.replace(common, source=volumes[point.destination], subpath=point.subpath)
+    return msgspec.structs.replace(
+        common,
+        source=point.source,
+        create_source=point.create_source,
+        non_recursive=point.non_recursive,
+        read_only_non_recursive=point.read_only_non_recursive,
+    )
