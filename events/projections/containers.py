@@ -98,8 +98,10 @@ def fold(c: Container, event: Event, command_id: str) -> Container | None:
         case m.ContainerKilled() | m.ContainerKillFailed():
             return replace(c, kills=tuple(kill for kill in c.kills if kill != command_id))
         case m.ContainerExitObserved(exit_code=exit_code, oom_killed=oom, finished_at_ns=finished):
-            operation = c.operation if c.operation == "remove" else "exit"
-            return replace(c, operation=operation, exit_code=exit_code, oom_killed=oom, finished_at_ns=finished)
+            ended = replace(c, exit_code=exit_code, oom_killed=oom, finished_at_ns=finished)
+            if c.operation == "remove":  # the removal goes on
+                return ended
+            return replace(ended, operation="exit", operation_command=command_id)
         case m.ContainerDied():
             operation = c.operation if c.operation == "remove" else ""
             return replace(c, status="exited", operation=operation, pid=0, kills=())

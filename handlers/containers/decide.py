@@ -100,7 +100,7 @@ MEETINGS: Mapping[str, Mapping[str, Meeting]] = {
         "create": _WAIT,
         "start": _WAIT,
         "stop": _GO,
-        "exit": _GO,  # ours, from before a crash
+        "exit": _WAIT,
         "pause": _WAIT,
         "unpause": _WAIT,
         "remove": _GO,

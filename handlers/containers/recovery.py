@@ -103,6 +103,10 @@ async def _settle_stop(context: Context, c: Container) -> None:
     await context.append(stream, failed, answer=Unavailable(INTERRUPTED))
 
 
+async def _settle_exit(context: Context, c: Container) -> None:
+    await settle.finish_exit(context, c.id)
+
+
 async def _settle_freeze(context: Context, c: Container) -> None:
     found = await context.send(FindProcess(container_id=c.id))
     done = found.frozen == (c.operation == "pause")
@@ -119,17 +123,18 @@ async def _settle_remove(context: Context, c: Container) -> None:
 
 async def _settle_process(services: Services, container_id: str) -> None:
     """A process that ended while no daemon watched, or whose end was half settled."""
+    await settle.settle_exit(_context(services, services.ids.new()), container_id)
     c = services.state.containers.get(container_id)
-    exited = services.state.execs.last_exit(container_id)
-    if c is None or not c.is_live or exited is None or exited.run != c.run:
-        return
-    await settle.settle_exit(_context(services, c.operation_command or services.ids.new()), container_id)
+    if c is not None and c.status == "exited" and c.host.auto_remove:
+        context = _context(services, services.ids.new())
+        await context.send(m.RemoveContainer(container=container_id, volumes=True))
 
 
 _SETTLERS = {
     "create": _settle_create,
     "start": _settle_start,
     "stop": _settle_stop,
+    "exit": _settle_exit,
     "pause": _settle_freeze,
     "unpause": _settle_freeze,
     "remove": _settle_remove,

@@ -21,13 +21,17 @@ _NS_PER_S = 1_000_000_000
 
 
 async def settle_exit(context: Context, container_id: str) -> None:
-    """Answer SettleExit; repeated after a crash it goes on where it was. Not ended is fine."""
+    """Answer SettleExit. Not ended, or settled meanwhile, is fine."""
     await turn(context, container_id, "settle")
-    c = context.state.containers.get(container_id)
-    if c is None or not _has_ended(context, c):
-        return
-    if c.operation != "exit":  # else a daemon was killed in the middle of this
+    try:
         await context.decide(lambda: _observe(context, container_id))
+    except NotEnded:
+        return
+    await finish_exit(context, container_id)
+
+
+async def finish_exit(context: Context, container_id: str) -> None:
+    """What an observed exit demands; recovery comes here when a daemon was killed in the middle of it."""
     await take_down(context, current(context, container_id))
     c = current(context, container_id)
     run_s = max(0, c.finished_at_ns - c.started_at_ns) // _NS_PER_S
@@ -35,16 +39,15 @@ async def settle_exit(context: Context, container_id: str) -> None:
     await context.append(f"container/{c.id}", died, answer=None)
 
 
-def _has_ended(context: Context, c: Container) -> bool:
-    exited = context.state.execs.last_exit(c.id)
-    return c.is_live and exited is not None and exited.run == c.run
+class NotEnded(Exception):
+    """There is a process still, or somebody else settles its end."""
 
 
 def _observe(context: Context, container_id: str) -> Append:
-    c = current(context, container_id)
+    c = context.state.containers.get(container_id)
     exited = context.state.execs.last_exit(container_id)
-    if exited is None or not c.is_live:
-        raise EngineError(f"container {container_id} has not ended")
+    if c is None or exited is None or not c.is_live or exited.run != c.run or c.operation == "exit":
+        raise NotEnded
     return decide.observe(c, exited.exit_code, exited.finished_at_ns, oom_killed=exited.oom_killed)
 
 

@@ -1,0 +1,216 @@
+"""Defaults, merging and refusals of a create request."""
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from events.errors import EngineError, InvalidParameter, Unsupported
+from events.messages.container import (
+    ContainerConfig,
+    HostConfig,
+    LogConfig,
+    Mount,
+    PortBinding,
+    RestartPolicy,
+    Ulimit,
+    VolumeDriverConfig,
+    VolumeOptions,
+)
+from events.messages.image import HealthcheckConfig, RunConfig
+from handlers.containers.configuration import (
+    HostLimits,
+    format_set,
+    merge_image,
+    normalise,
+    parse_port,
+    parse_set,
+    split_secrets,
+)
+
+LIMITS = HostLimits(cpus=frozenset({0, 1}), hostname="box", ulimits=(Ulimit(name="nofile", soft=1, hard=2),))
+ID = "0123456789ab" + "c" * 52
+
+
+def plan(config=None, host=None, image=None, endpoints=None):
+    config = config or ContainerConfig(cmd=("true",))
+    return normalise(ID, config, host or HostConfig(), endpoints or {}, image or RunConfig(), LIMITS)
+
+
+def test_the_requests_own_words_win_over_the_images():
+    image = RunConfig(env=("A=1", "B=2"), cmd=("sh",), labels={"x": "1", "y": "1"}, user="1", working_dir="/srv")
+    merged = merge_image(ContainerConfig(env=("A=9",), labels={"x": "2"}), image)
+    assert merged.env == ("A=9", "B=2")
+    assert merged.labels == {"x": "2", "y": "1"}
+    assert (merged.cmd, merged.user, merged.working_dir) == (("sh",), "1", "/srv")
+
+
+@pytest.mark.parametrize(
+    ("entrypoint", "cmd", "expected"),
+    [
+        (None, (), (("/ep",), ("a",))),
+        (None, ("b",), (("/ep",), ("b",))),
+        (("/own",), (), (("/own",), ())),
+        (("",), ("b",), (None, ("b",))),
+    ],
+)
+def test_entrypoint_and_command_combine_as_in_docker(entrypoint, cmd, expected):
+    image = RunConfig(entrypoint=("/ep",), cmd=("a",))
+    merged = merge_image(ContainerConfig(entrypoint=entrypoint, cmd=cmd), image)
+    assert (merged.entrypoint, merged.cmd) == expected
+
+
+def test_what_the_docker_cli_sends_by_default_is_normalised():
+    host = HostConfig(network_mode="default", memory_swappiness=-1, pids_limit=0, oom_kill_disable=False)
+    result = plan(host=host).host
+    assert (result.network_mode, result.memory_swappiness, result.pids_limit) == ("bridge", None, None)
+    assert (result.oom_kill_disable, result.ipc_mode, result.shm_size) == (None, "private", 64 << 20)
+    assert result.log_config == LogConfig(type="json-file")
+    assert result.restart_policy.name == "no"
+    assert [limit.name for limit in result.ulimits] == ["nofile"]
+    assert "/proc/kcore" in result.masked_paths
+
+
+def test_the_hostname_is_the_short_id_or_the_hosts():
+    assert plan().config.hostname == "0123456789ab"
+    assert plan(host=HostConfig(network_mode="host")).config.hostname == "box"
+
+
+def test_privileged_has_nothing_masked():
+    assert plan(host=HostConfig(privileged=True)).host.masked_paths == ()
+
+
+def test_memory_swap_is_twice_the_memory_unless_given():
+    assert plan(host=HostConfig(memory=10 << 20)).host.memory_swap == 20 << 20
+    assert plan(host=HostConfig(memory=10 << 20, memory_swap=-1)).host.memory_swap == -1
+
+
+@pytest.mark.parametrize(
+    ("config", "text"),
+    [
+        (ContainerConfig(), "no command specified"),
+        (ContainerConfig(cmd=("x",), env=("=x",)), "invalid environment variable: =x"),
+        (
+            ContainerConfig(cmd=("x",), working_dir="rel"),
+            "the working directory 'rel' is invalid, it needs to be an absolute path",
+        ),
+        (ContainerConfig(cmd=("x",), stop_signal="FOO"), "invalid signal: FOO"),
+        (
+            ContainerConfig(cmd=("x",), healthcheck=HealthcheckConfig(interval=1)),
+            "Interval in Healthcheck cannot be less than 1ms",
+        ),
+        (ContainerConfig(cmd=("x",), exposed_ports={"zz": {}}), "invalid JSON: invalid port 'zz': invalid syntax"),
+    ],
+)
+def test_a_bad_configuration_is_refused_in_dockers_words(config, text):
+    with pytest.raises(InvalidParameter, match=f"^{text}$"):
+        plan(config)
+
+
+@pytest.mark.parametrize(
+    ("host", "text"),
+    [
+        (HostConfig(memory=1000), "Minimum memory limit allowed is 6MB"),
+        (HostConfig(cpuset_cpus="99"), "Requested CPUs are not available - requested 99, available: 0-1"),
+        (
+            HostConfig(nano_cpus=99 * 10**9),
+            "range of CPUs is from 0.01 to 2.00, as there are only 2 CPUs available",
+        ),
+        (
+            HostConfig(restart_policy=RestartPolicy(name="always"), auto_remove=True),
+            "can't create 'AutoRemove' container with restart policy",
+        ),
+        (
+            HostConfig(restart_policy=RestartPolicy(name="foo")),
+            (
+                "invalid restart policy: unknown policy 'foo'; "
+                "use one of 'no', 'always', 'on-failure', or 'unless-stopped'"
+            ),
+        ),
+        (HostConfig(runtime="nosuch"), "unknown or invalid runtime name: nosuch"),
+        (HostConfig(ipc_mode="foo"), "invalid IPC mode: foo"),
+        (HostConfig(extra_hosts=("bad",)), 'bad format for add-host: "bad"'),
+        (HostConfig(dns=("bad",)), 'invalid JSON: ParseAddr("bad"): unable to parse IP'),
+        (HostConfig(shm_size=-1), "SHM size can not be less than 0"),
+        (HostConfig(oom_score_adj=5000), "Invalid value 5000, range for oom score adj is [-1000, 1000]"),
+        (HostConfig(security_opt=("foo=bar",)), 'invalid --security-opt 2: "foo=bar"'),
+        (
+            HostConfig(log_config=LogConfig(type="json-file", config={"zz": "1"})),
+            "unknown log opt 'zz' for json-file log driver",
+        ),
+    ],
+)
+def test_a_bad_host_configuration_is_refused_in_dockers_words(host, text):
+    with pytest.raises(EngineError) as refused:
+        plan(host=host)
+    assert str(refused.value) == text
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        HostConfig(restart_policy=RestartPolicy(name="always")),
+        HostConfig(links=("a:b",)),
+        HostConfig(storage_opt={"size": "1G"}),
+        HostConfig(log_config=LogConfig(type="syslog")),
+    ],
+)
+def test_what_does_not_act_yet_is_refused(host):
+    with pytest.raises(Unsupported, match="not supported yet"):
+        plan(host=host)
+
+
+def test_what_is_accepted_without_effect_is_named():
+    check = HealthcheckConfig(test=("CMD", "true"))
+    host = HostConfig(
+        network_mode="host",
+        port_bindings={"80/tcp": (PortBinding(host_port="80"),)},
+        log_config=LogConfig(type="json-file", config={"max-size": "1m"}),
+    )
+    warnings = plan(ContainerConfig(cmd=("x",), healthcheck=check), host).warnings
+    assert warnings == (
+        "log options are not acted on yet: max-size",
+        "health checks are not run yet",
+        "Published ports are discarded when using host network mode",
+    )
+
+
+def test_nothing_secret_is_left_outside_the_secrets():
+    canary = "canary"
+    config = ContainerConfig(
+        env=(f"A={canary}",),
+        cmd=(canary,),
+        entrypoint=(canary,),
+        healthcheck=HealthcheckConfig(test=("CMD", canary)),
+    )
+    volume = VolumeOptions(driver_config=VolumeDriverConfig(name="local", options={"o": canary}))
+    host = HostConfig(
+        log_config=LogConfig(type="json-file", config={"tag": canary}),
+        mounts=(Mount(type="volume", source="v", target="/v", volume_options=volume),),
+    )
+    bare_config, bare_host, secrets = split_secrets(config, host)
+    assert canary.encode() not in msgspec.json.encode((bare_config, bare_host))
+    assert secrets.env == (f"A={canary}",)
+    assert secrets.volume_options == {"/v": {"o": canary}}
+
+
+@given(st.frozensets(st.integers(0, 200)))
+def test_cpu_sets_survive_their_text(members):
+    assert parse_set(format_set(members)) == members
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("80", (80, 80, "tcp")), ("53/udp", (53, 53, "udp")), ("8000-8010/tcp", (8000, 8010, "tcp"))],
+)
+def test_ports_are_read(text, expected):
+    assert parse_port(text) == expected
+
+
+@given(st.text())
+def test_no_text_is_more_than_an_invalid_port(text):
+    try:
+        first, last, _ = parse_port(text)
+    except InvalidParameter:
+        return
+    assert 0 <= first <= last <= 65535
