@@ -1,0 +1,81 @@
+"""What becomes at boot of volumes that a killed daemon left half-made, half-filled or half-removed."""
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+
+import anyio
+
+from events.envelope import Cause, Recorded
+from events.messages.system import OrphanRemoved
+from events.messages.volume import VolumeCreateRequested, VolumePopulateRequested, VolumeRemoveRequested
+from events.projections.volumes import Volume
+from handlers.context import Context
+from handlers.volumes import decide
+from handlers.volumes.ports import VolumeDriver
+
+SETTLE_TIMEOUT_S = 30.0  # for all volumes together: what isn't settled by then is settled by the next command for it
+INTENTS = (VolumeCreateRequested, VolumePopulateRequested, VolumeRemoveRequested)
+
+Settle = Callable[[Context, Volume], Awaitable[None]]
+logger = logging.getLogger(__name__)
+
+
+async def reconcile(context: Context, drivers: Mapping[str, VolumeDriver], settle: Settle) -> None:
+    """Settle every open intent, then remove what is on disk and in no projection, then keys that belong to nothing."""
+    with anyio.move_on_after(SETTLE_TIMEOUT_S):
+        async with anyio.create_task_group() as group:
+            for volume in [volume for volume in context.state.volumes if _is_open(volume)]:
+                group.start_soon(_settle_one, context, volume, settle)
+    for driver in drivers.values():
+        await _remove_orphans(context, driver)
+    await _destroy_orphaned_keys(context)
+
+
+def _is_open(volume: Volume) -> bool:
+    return volume.status != "ready" or volume.populating
+
+
+async def _settle_one(context: Context, volume: Volume, settle: Settle) -> None:
+    try:
+        intent = await _newest_intent(context, volume.name)
+        await settle(context.on_behalf_of(_cause_of_outcome(context, intent)), volume)
+    except Exception:  # one stuck volume must not hold up the others, whatever is wrong with it
+        logger.exception("volume %s could not be settled", volume.name)
+
+
+async def _newest_intent(context: Context, name: str) -> Recorded:
+    newest = None
+    async for recorded in context.log.read_stream(decide.stream(name)):
+        if isinstance(recorded.event, INTENTS):
+            newest = recorded
+    if newest is None:
+        raise LookupError(f"the log has no intent for volume {name}")
+    return newest
+
+
+def _cause_of_outcome(context: Context, intent: Recorded) -> Cause:
+    """Recovery acts, under the id of the command that was cut off: a repeat of it finds the answer."""
+    return Cause(
+        actor=context.cause.actor,
+        command_id=intent.cause.command_id,
+        correlation_id=intent.cause.correlation_id,
+        causation=intent.sequence,
+    )
+
+
+async def _remove_orphans(context: Context, driver: VolumeDriver) -> None:
+    known = {volume.name for volume in context.state.volumes if volume.driver == driver.name}
+    for name in sorted(await driver.list() - known):
+        try:
+            with anyio.fail_after(SETTLE_TIMEOUT_S):
+                await driver.remove(name)
+            await context.append("system/engine", OrphanRemoved(kind="volume", name=name))
+        except Exception:  # as above
+            logger.exception("volume %s, which nobody knows, could not be removed", name)
+
+
+async def _destroy_orphaned_keys(context: Context) -> None:
+    known = {decide.stream(volume.name) for volume in context.state.volumes}
+    for owner in await context.keyring.owners():
+        if owner.startswith("volume/") and owner not in known:
+            await context.keyring.destroy(owner)
