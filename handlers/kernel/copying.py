@@ -29,9 +29,11 @@ async def copy_directory(source_descriptor: int, target: Path) -> None:
         raise DeadlineExceeded(f"the copy into {target} took longer than {COPY_TIMEOUT_S:.0f} s")
 
 
-def copy_attributes(source: Path, target: Path) -> None:
-    """Give a directory another's owner, mode, times and extended attributes. Blocking; raises OSError."""
-    status = source.lstat()
+def copy_attributes(source: Path, status: os.stat_result, target: Path) -> None:
+    """Give a directory another's owner, mode and times, as they were in `status`, and its extended attributes.
+
+    Blocking; raises OSError.
+    """
     os.chown(target, status.st_uid, status.st_gid, follow_symlinks=False)
     for name in os.listxattr(source):
         os.setxattr(target, name, os.getxattr(source, name))
@@ -41,8 +43,13 @@ def copy_attributes(source: Path, target: Path) -> None:
 
 async def _run(*command: str, descriptor: int | None = None) -> None:
     descriptors = () if descriptor is None else (descriptor,)
+    # With the engine its helpers end: a copy that went on alone would meet the recovery that clears it away.
     result = await anyio.run_process(
-        command, check=False, stdin=subprocess.DEVNULL, env=_ENVIRONMENT, pass_fds=descriptors
+        ("setpriv", "--pdeathsig", "KILL", "--", *command),
+        check=False,
+        stdin=subprocess.DEVNULL,
+        env=_ENVIRONMENT,
+        pass_fds=descriptors,
     )
     if result.returncode != 0:
         lines = result.stderr.decode(errors="replace").strip().splitlines() or [f"exit status {result.returncode}"]

@@ -1,6 +1,5 @@
 """What every volume driver keeps to."""
 
-import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -27,14 +26,15 @@ def local(directory: Path) -> Subject:
     root = directory / "volumes"
 
     async def content(name: str) -> set[str]:
-        return set(os.listdir(root / name / "_data"))
+        return {entry.name for entry in (root / name / "_data").iterdir()}
 
     return Subject(LocalDriver(root), content)
 
 
 @pytest.fixture(params=[fake, local], ids=["fake", "local"])
 def subject(request, tmp_path) -> Subject:
-    return request.param(tmp_path)
+    made: Subject = request.param(tmp_path)
+    return made
 
 
 @pytest.fixture

@@ -53,11 +53,12 @@ def settle(stage: Path, data: Path) -> bool:
     arrived = stage / ARRIVED
     if not arrived.is_dir():
         return False
+    status = arrived.stat()  # before its entries leave it and change its time
     for entry in arrived.iterdir():
         target = data / entry.name
         if not os.path.lexists(target):  # what a running container has made meanwhile stays
             entry.rename(target)
-    copy_attributes(arrived, data)
+    copy_attributes(arrived, status, data)
     shutil.rmtree(arrived)
     _sync(data)
     return True
