@@ -1,0 +1,152 @@
+"""A layer's tar, entry by entry and strictly: what the standard library lets pass (a cut off or damaged archive) is
+an error here. Without it half a layer could look like a whole one.
+
+Runs in the unpacking process: standard library only.
+"""
+
+import hashlib
+import posixpath
+import tarfile
+from collections.abc import Iterator
+from typing import IO, cast
+
+from events.errors import InvalidParameter
+from handlers.compression import CutShort
+
+_HEADER_LIMIT_BYTES = 1024 * 1024  # of a PAX or GNU long-name header; Go's archive/tar has the same bound
+_XATTR_PREFIX = "SCHILY.xattr."
+
+
+class BadArchive(InvalidParameter):
+    """Not a tar as we know it (the wording is Go's, which clients know)."""
+
+    def __init__(self, reason: str = "invalid tar header") -> None:
+        super().__init__(f"archive/tar: {reason}")
+
+
+class BadEntry(InvalidParameter):
+    """An entry that can't be unpacked, by name."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        self.name, self.reason = name, reason
+        super().__init__(f"{name!a}: {reason}" if not name.isprintable() else f"{name}: {reason}")
+
+
+class Stream:
+    """Uncompressed bytes, read forward only and hashed on the way; `tarfile` takes it for a file."""
+
+    def __init__(self, blocks: Iterator[bytes]) -> None:
+        self._blocks = blocks
+        self._block = memoryview(b"")
+        self._position = 0
+        self._digest = hashlib.sha256()
+
+    def tell(self) -> int:
+        """Bytes read so far."""
+        return self._position
+
+    def read(self, size: int) -> bytes:
+        """At most `size` bytes of a header; fewer at the end."""
+        if size > _HEADER_LIMIT_BYTES:
+            raise BadArchive("header field too long")
+        if size <= len(self._block):
+            return bytes(self._take(size))
+        return b"".join(bytes(part) for part in self._parts(size))
+
+    def data(self, size: int) -> Iterator[memoryview]:
+        """Exactly `size` bytes of an entry, in parts. Raises CutShort."""
+        left = size
+        for part in self._parts(size):
+            yield part
+            left -= len(part)
+        if left:
+            raise CutShort
+
+    def skip_to(self, position: int) -> None:
+        """Read on to a position. Raises CutShort."""
+        for _ in self.data(position - self._position):
+            pass
+
+    def finish(self) -> str:
+        """Read to the end and return the digest of everything, `sha256:<hex>`."""
+        while self._fill():
+            self._block = self._block[len(self._block) :]
+        return f"sha256:{self._digest.hexdigest()}"
+
+    def _parts(self, size: int) -> Iterator[memoryview]:
+        while size > 0 and self._fill():
+            part = self._take(min(size, len(self._block)))
+            size -= len(part)
+            yield part
+
+    def _take(self, size: int) -> memoryview:
+        part, self._block = self._block[:size], self._block[size:]
+        self._position += size
+        return part
+
+    def _fill(self) -> bool:
+        while not self._block:
+            block = next(self._blocks, None)
+            if block is None:
+                return False
+            self._digest.update(block)
+            self._block = memoryview(block)
+        return True
+
+
+def entries(stream: Stream) -> Iterator[tarfile.TarInfo]:
+    """The archive's entries; after each the caller may read its data from the stream (or not).
+
+    Global PAX headers apply as in POSIX. Raises BadArchive, CutShort.
+    """
+    # mode "w" only because "r" reads the first entry at once, in its lenient way; nothing is ever written
+    archive = tarfile.TarFile(fileobj=cast(IO[bytes], stream), mode="w", errors="surrogateescape")
+    while (entry := _next(archive, stream)) is not None:
+        yield entry
+        stream.skip_to(archive.offset)
+
+
+def _next(archive: tarfile.TarFile, stream: Stream) -> tarfile.TarInfo | None:
+    try:
+        return tarfile.TarInfo.fromtarfile(archive)
+    except (tarfile.EOFHeaderError, tarfile.EmptyHeaderError):  # type: ignore[attr-defined]  # missing in typeshed
+        return None
+    except tarfile.TruncatedHeaderError as error:  # type: ignore[attr-defined]  # missing in typeshed
+        raise CutShort from error
+    except tarfile.SubsequentHeaderError as error:  # type: ignore[attr-defined]  # missing in typeshed
+        raise (BadArchive() if stream.read(1) else CutShort()) from error
+    except (tarfile.HeaderError, ValueError, IndexError, RecursionError) as error:
+        raise BadArchive from error
+
+
+def clean(name: str, *, entry: str) -> str:
+    """A path below the root without leading slash, `.` and `..`; "" is the root itself.
+
+    Raises BadEntry for a relative path that leads out, worded for the entry that has it.
+    """
+    path = posixpath.normpath(name)
+    if path == ".." or path.startswith("../"):
+        raise BadEntry(entry, f'"{name}" is outside of the layer')
+    path = path.lstrip("/")
+    return "" if path == "." else path
+
+
+def modified_ns(entry: tarfile.TarInfo) -> int:
+    """Modification time, exact: the library's float of a PAX time has lost the nanoseconds."""
+    text = entry.pax_headers.get("mtime")
+    if text is None:
+        return int(entry.mtime) * 1_000_000_000
+    seconds, _, fraction = text.partition(".")
+    nanoseconds = int((fraction + "000000000")[:9])
+    if seconds.startswith("-"):
+        nanoseconds = -nanoseconds
+    return int(seconds) * 1_000_000_000 + nanoseconds
+
+
+def extended_attributes(entry: tarfile.TarInfo) -> dict[str, bytes]:
+    """Extended attributes by name, values as bytes (PAX `SCHILY.xattr.`, as Docker, GNU tar and star write them)."""
+    return {
+        key[len(_XATTR_PREFIX) :]: value.encode("utf-8", "surrogateescape")
+        for key, value in entry.pax_headers.items()
+        if key.startswith(_XATTR_PREFIX)
+    }

@@ -1,0 +1,77 @@
+"""The program that unpacks one layer, in a process of its own; without it a hostile archive would be parsed with the
+daemon's powers and its view of the host.
+
+It opens its source, moves its root into the layer's directory, drops what it doesn't need, and extracts. Standard
+input: one JSON object (`Request` in `unpacking.py`). Standard output: one JSON line, `{"diff_id", "size_bytes"}` or
+`{"kind", "message"}`.
+"""
+
+import codecs
+import json
+import os
+import sys
+from typing import Any
+
+from events.errors import EngineError, InvalidParameter, SystemFailure
+from handlers.compression import blocks
+from handlers.kernel import confinement
+from handlers.kernel.calls import attempt, reason
+from handlers.kernel.mounts import sync_filesystem
+from handlers.layers.drivers.entries import Stream, entries
+from handlers.layers.drivers.extraction import Extraction
+from handlers.layers.drivers.lineage import Lineage
+from handlers.layers.drivers.whiteouts import Deletions, OverlayMarks
+
+_NEEDED = (
+    confinement.CAP_CHOWN,
+    confinement.CAP_DAC_OVERRIDE,
+    confinement.CAP_FOWNER,
+    confinement.CAP_FSETID,
+    confinement.CAP_MKNOD,
+    confinement.CAP_SETFCAP,
+    confinement.CAP_SYS_ADMIN,  # trusted.* extended attributes
+)
+
+
+def main() -> None:
+    """Read the request, do it, answer."""
+    request = json.load(sys.stdin)
+    try:
+        confinement.die_with_parent(request["parent_pid"])
+        answer = _unpack(request)
+    except EngineError as error:
+        answer = {"kind": error.kind, "message": str(error)}
+    except OSError as error:
+        answer = {"kind": SystemFailure.kind, "message": f"unpack: {reason(error.errno or 0)}"}
+    except MemoryError:
+        answer = {"kind": InvalidParameter.kind, "message": "archive/tar: too large a header"}
+    print(json.dumps(answer), flush=True)  # noqa: T201 - the answer
+
+
+def _unpack(request: dict[str, Any]) -> dict[str, str | int]:
+    with attempt(f"open {request['path']}"):
+        source = open(request["path"], "rb", buffering=0)  # noqa: PTH123 - open until the process ends
+    lineage = Lineage(request["lineage"])
+    _confine(request["directory"])
+    stream = Stream(blocks(source, request["offset"], request["length"]))
+    extraction = Extraction(stream, OverlayMarks(lineage.descriptors) if request["marks"] else Deletions(), lineage)
+    extraction.begin()
+    for entry in entries(stream):
+        extraction.place(entry)
+    extraction.finish()
+    diff_id = stream.finish()
+    sync_filesystem("/")
+    return {"diff_id": diff_id, "size_bytes": extraction.size_bytes}
+
+
+def _confine(directory: str) -> None:
+    for encoding in ("utf-8", "ascii", "iso8859-1"):
+        codecs.lookup(encoding)  # loads its module while the library is in reach
+    last = confinement.last_capability()
+    os.umask(0)
+    confinement.enter_root(directory)
+    confinement.keep_capabilities(_NEEDED, last=last)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""Starts the unpacking program and reads its answer; without it the drivers would parse archives themselves."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import anyio
+import msgspec
+
+from events.envelope import Failure
+from events.errors import KINDS, DeadlineExceeded, SystemFailure
+from handlers.layers.ports import Unpacked
+
+LIMIT_S = 3600.0
+_ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
+_TAIL_BYTES = 2000
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """What to unpack and where to; `marks` keeps deletions as overlayfs marks, else they are carried out."""
+
+    path: str
+    offset: int
+    length: int
+    directory: str
+    lineage: tuple[str, ...]
+    marks: bool
+    parent_pid: int
+
+
+class UnpackerDied(SystemFailure):
+    """The unpacking process ended without an answer."""
+
+    def __init__(self, code: int, output: bytes) -> None:
+        self.code = code
+        tail = output[-_TAIL_BYTES:].decode(errors="replace").strip()
+        super().__init__(f"the unpacking process ended with {code}: {tail}")
+
+
+async def unpack(
+    path: str, offset: int, length: int, *, directory: Path, lineage: Sequence[Path] = (), marks: bool
+) -> Unpacked:
+    """Fill a directory from a file (absolute path); on disk when this returns. A cancelled caller ends the process.
+
+    Raises InvalidParameter for the archive's faults, SystemFailure for the host's, DeadlineExceeded.
+    """
+    request = Request(
+        path=path,
+        offset=offset,
+        length=length,
+        directory=str(directory),
+        lineage=tuple(map(str, lineage)),
+        marks=marks,
+        parent_pid=os.getpid(),
+    )
+    try:
+        with anyio.fail_after(LIMIT_S):
+            process = await _run(msgspec.json.encode(request))
+    except TimeoutError as error:
+        raise DeadlineExceeded(f"unpacking {path} took longer than {LIMIT_S:.0f} s") from error
+    return _answer(process)
+
+
+async def _run(request: bytes) -> subprocess.CompletedProcess[bytes]:
+    program = [sys.executable, "-I", "-m", "handlers.layers.drivers.unpack"]
+    return await anyio.run_process(program, input=request, check=False, env=_ENVIRONMENT, cwd="/")
+
+
+def _answer(process: subprocess.CompletedProcess[bytes]) -> Unpacked:
+    try:
+        answer = msgspec.json.decode(process.stdout, type=dict[str, str | int])
+    except msgspec.DecodeError as error:
+        raise UnpackerDied(process.returncode, process.stderr) from error
+    if "kind" in answer:
+        failure = msgspec.convert(answer, Failure)
+        raise KINDS[failure.kind](failure.message)
+    return msgspec.convert(answer, Unpacked)
