@@ -1,0 +1,35 @@
+"""The chain of hashes; without it a changed, missing or moved event couldn't be told from a true one.
+
+hash(n) = SHA-256(hash(n - 1) || bytes of event n as stored); hash(0) stands for the log's id.
+"""
+
+import hashlib
+from collections.abc import Iterable
+
+from events.log import LogBroken
+
+HASH_BYTES = 32
+
+
+def genesis(log_id: str) -> bytes:
+    """The hash before the first event: it ties every later one to this log."""
+    return hashlib.sha256(b"shiplog log " + log_id.encode()).digest()
+
+
+def link(previous: bytes, stored: bytes) -> bytes:
+    """The hash of an event, of its predecessor's and its own bytes."""
+    return hashlib.sha256(previous + stored).digest()
+
+
+def check(previous: bytes, after: int, links: Iterable[tuple[int, bytes, bytes]]) -> bytes:
+    """Recompute (sequence, stored bytes, hash) in order and return the last hash.
+
+    `previous` is the hash of event `after`. Raises LogBroken that names the first bad sequence.
+    """
+    for expected, (sequence, stored, digest) in enumerate(links, start=after + 1):
+        if sequence != expected:
+            raise LogBroken(f"event {expected} is missing from the log")
+        if link(previous, stored) != digest:
+            raise LogBroken(f"event {sequence} does not fit the hash chain: it, or what comes before it, was changed")
+        previous = digest
+    return previous

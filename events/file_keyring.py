@@ -1,0 +1,175 @@
+"""Keys of sealed values, one file per owner; without it secrets in the log could be neither read nor forgotten.
+
+A key is 32 random bytes in a file that only root may read, outside the log. Overwriting a file destroys what was in it
+on file systems that write in place; on others (btrfs, zfs, an SSD's spare blocks) the old blocks are merely free.
+"""
+
+import hashlib
+import os
+import secrets
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, TypeVar
+
+import anyio
+import msgspec
+from anyio.to_thread import run_sync
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from events.errors import SystemFailure
+from events.log_directory import DIRECTORY_MODE, create_file, sync_directory
+from events.sealed import KeyDestroyed, Sealed
+
+KEY_BYTES: Final = 32
+NONCE_BYTES: Final = 12  # NIST SP 800-38D, 8.2.2: random nonces are safe for 2^32 values per key
+OPENED_VALUES: Final = 1024
+KNOWN_KEYS: Final = 4096
+
+_DESTROYED: Final = bytes(KEY_BYTES)
+_DRAFT_SUFFIX: Final = ".new"
+
+Key = TypeVar("Key")
+
+
+class _KeyFile(msgspec.Struct, frozen=True, kw_only=True):
+    """What a file holds. A key of zeros is one whose destruction was interrupted."""
+
+    owner: str
+    key: bytes
+
+
+class FileKeyring:
+    """A `Keyring` in a directory. Cached values and keys are bounded, and gone as soon as the key is."""
+
+    def __init__(self, directory: Path) -> None:
+        """Make the directory (mode 0700) if need be."""
+        directory.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
+        directory.chmod(DIRECTORY_MODE)
+        self._directory = directory
+        self._changing = anyio.Lock()
+        self._durable: OrderedDict[str, bytes] = OrderedDict()  # owner -> key known to be on disk
+        self._opened: OrderedDict[Sealed, bytes] = OrderedDict()
+
+    async def seal(self, owner: str, plain: bytes) -> Sealed:
+        """Encrypt for an owner; its key is on disk when this returns. Raises SystemFailure."""
+        key = self._durable.get(owner)
+        if key is None:
+            key = await self._made_durable(owner)
+        nonce = secrets.token_bytes(NONCE_BYTES)
+        return Sealed(owner=owner, nonce=nonce, ciphertext=AESGCM(key).encrypt(nonce, plain, owner.encode()))
+
+    async def _made_durable(self, owner: str) -> bytes:
+        async with self._changing:
+            if owner not in self._durable:
+                key = await run_sync(_find_or_create, self._path(owner), owner)
+                _remember(self._durable, owner, key, KNOWN_KEYS)
+            return self._durable[owner]
+
+    def open(self, sealed: Sealed) -> bytes:
+        """Decrypt. Raises KeyDestroyed, also for a value sealed with an earlier key of the same owner."""
+        plain = self._opened.get(sealed)
+        if plain is None:
+            plain = self._decrypt(sealed)
+            _remember(self._opened, sealed, plain, OPENED_VALUES)
+        return plain
+
+    def _decrypt(self, sealed: Sealed) -> bytes:
+        key = self._durable.get(sealed.owner) or _read(self._path(sealed.owner))
+        if key is None:
+            raise KeyDestroyed(f"the key of {sealed.owner} was destroyed")
+        try:
+            return AESGCM(key).decrypt(sealed.nonce, sealed.ciphertext, sealed.owner.encode())
+        except InvalidTag:
+            raise KeyDestroyed(f"the key of {sealed.owner} is not the one that this was sealed with") from None
+
+    async def destroy(self, owner: str) -> None:
+        """Forget the owner's key, for good and on disk. An absent key is fine. Raises SystemFailure."""
+        with anyio.CancelScope(shield=True):  # half a destruction would leave plain values in the cache
+            async with self._changing:
+                self._durable.pop(owner, None)
+                try:
+                    await run_sync(_destroy, self._path(owner), owner)
+                finally:
+                    self._forget_opened(owner)
+
+    def _forget_opened(self, owner: str) -> None:
+        for sealed in [sealed for sealed in self._opened if sealed.owner == owner]:
+            del self._opened[sealed]
+
+    async def owners(self) -> tuple[str, ...]:
+        """Owners that have a key, or one whose destruction was interrupted."""
+        return await run_sync(_owners, self._directory)
+
+    def _path(self, owner: str) -> Path:
+        return self._directory / hashlib.sha256(owner.encode()).hexdigest()
+
+
+def _remember(cache: OrderedDict[Key, bytes], key: Key, value: bytes, limit: int) -> None:
+    cache[key] = value
+    if len(cache) > limit:
+        cache.popitem(last=False)
+
+
+@contextmanager
+def _as_system_failure(owner: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise SystemFailure(f"the key of {owner} can't be kept: {error}") from error
+
+
+def _find_or_create(path: Path, owner: str) -> bytes:
+    """The owner's key, and it is on disk: one that was found may stem from a process that died before it synced."""
+    with _as_system_failure(owner):
+        key = _read(path) or _create(path, owner)
+        sync_directory(path.parent)
+        return key
+
+
+def _create(path: Path, owner: str) -> bytes:
+    """A new key. Its file has its name only once its content is on disk."""
+    key = secrets.token_bytes(KEY_BYTES)
+    draft = path.with_suffix(_DRAFT_SUFFIX)
+    create_file(draft)
+    _write(draft, _KeyFile(owner=owner, key=key))
+    draft.rename(path)
+    return key
+
+
+def _write(path: Path, content: _KeyFile) -> None:
+    """Overwrite an existing file in place, durably; contents of one owner have equal lengths."""
+    with path.open("r+b", buffering=0) as file:
+        file.write(msgspec.json.encode(content))
+        os.fsync(file.fileno())
+
+
+def _read(path: Path) -> bytes | None:
+    """The key in a file; None where there is none or its destruction has begun. Raises SystemFailure."""
+    try:
+        content = msgspec.json.decode(path.read_bytes(), type=_KeyFile)
+    except FileNotFoundError:
+        return None
+    except msgspec.MsgspecError as error:
+        raise SystemFailure(f"the key file {path} is damaged: {error}") from error
+    return None if content.key == _DESTROYED else content.key
+
+
+def _destroy(path: Path, owner: str) -> None:
+    with _as_system_failure(owner):
+        path.with_suffix(_DRAFT_SUFFIX).unlink(missing_ok=True)
+        try:
+            _write(path, _KeyFile(owner=owner, key=_DESTROYED))
+        except FileNotFoundError:
+            pass
+        else:
+            path.unlink()
+        sync_directory(path.parent)
+
+
+def _owners(directory: Path) -> tuple[str, ...]:
+    with _as_system_failure("every owner"):
+        files = [path for path in directory.iterdir() if path.suffix != _DRAFT_SUFFIX]
+        return tuple(sorted(msgspec.json.decode(path.read_bytes(), type=_KeyFile).owner for path in files))

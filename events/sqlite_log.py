@@ -1,0 +1,293 @@
+"""The log on disk; without it a crash would forget what clients were told.
+
+One task writes. It takes whatever was handed over while it wrote the last group and makes that one transaction, so a
+lone append waits for one fsync and many concurrent ones share theirs.
+"""
+
+import logging
+import secrets
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Self
+
+import anyio
+import anyio.lowlevel
+from anyio.to_thread import run_sync
+
+from events import segment
+from events.envelope import Cause, Recorded
+from events.errors import EngineError, Unavailable
+from events.ledger import Batch, Clock, Draft, Entry, Ledger, prepare
+from events.log import Append, ClaimTaken, Listener, LogBroken, VersionConflict
+from events.log_directory import DirectoryLock, create_file, newest_segment, segment_path, sync_directory
+from events.segment import Segment
+from events.tail import PAGE_EVENTS, Tail
+
+WAITING_APPENDS = 512  # the largest group
+KNOWN_STREAMS = 10_000
+CHECKED_EVENTS = 1000  # of the tail, at open
+CLOSE_TIMEOUT_S = 30
+
+LOGGER = logging.getLogger("shiplog.log")
+
+
+class _Pending:
+    """An append that was handed to the writer, and later what became of it."""
+
+    def __init__(self, batch: Batch) -> None:
+        self.batch = batch
+        self.recorded: Sequence[Recorded] = ()
+        self.error: EngineError | None = None
+
+
+class _Group:
+    """Appends that will share a transaction."""
+
+    def __init__(self) -> None:
+        self.pending: list[_Pending] = []
+        self.done = anyio.Event()
+
+    def fail(self, error: EngineError) -> None:
+        """None of it is in the log."""
+        for pending in self.pending:
+            pending.error = pending.error or type(error)(str(error))
+
+
+class SqliteLog:
+    """An `EventLog` in a directory of its own. Make one with `SqliteLog.open`."""
+
+    def __init__(self, files: Segment, ledger: Ledger, clock: Clock) -> None:
+        self._files = files
+        self._ledger = ledger
+        self._clock = clock
+        self._tail = Tail(ledger.position.sequence, self._page)
+        self._room = anyio.Semaphore(WAITING_APPENDS, fast_acquire=True)
+        self._next = _Group()
+        self._handed_over = anyio.Event()
+        self._closing = False
+        self._written = anyio.Event()
+        self._writing = anyio.CancelScope(shield=True)
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, directory: Path, clock: Clock) -> AsyncIterator[Self]:
+        """Open the log in `directory`, or start a new one there, and run its writer until the end of the block.
+
+        Raises LogInUse (names the process), LogBroken (the tail's chain doesn't hold, a file isn't ours).
+        """
+        async with AsyncExitStack() as stack:
+            stack.enter_context(await run_sync(DirectoryLock, directory))
+            files = await Segment.open(await run_sync(_newest_or_new, directory))
+            stack.push_async_callback(_close_files, files)
+            log = cls(files, await _opened_ledger(files), clock)
+            tasks = await stack.enter_async_context(anyio.create_task_group())
+            stack.push_async_callback(log.aclose)
+            tasks.start_soon(log._write)
+            yield log
+
+    @property
+    def id(self) -> str:
+        """Random id of this log."""
+        return self._files.log_id
+
+    @property
+    def head(self) -> int:
+        """Sequence of the newest durable event; 0 when empty."""
+        return self._tail.head
+
+    async def append(
+        self, appends: Sequence[Append], *, cause: Cause, reply: bytes | None = None
+    ) -> Sequence[Recorded]:
+        """Append atomically. `reply` goes on the last event: it is the answer that concludes the command.
+
+        Raises VersionConflict, ClaimTaken, Unavailable (disk full, closed), LogBroken, InvalidParameter (too large).
+        """
+        pending = _Pending(prepare(appends, cause, reply))
+        async with self._room:
+            self._refuse_when_ended()
+            group = self._next
+            group.pending.append(pending)
+            self._handed_over.set()
+            await group.done.wait()
+        if pending.error is not None:
+            raise pending.error
+        return pending.recorded
+
+    def _refuse_when_ended(self) -> None:
+        self._refuse_when_broken()
+        if self._closing:
+            raise Unavailable("the event log is closed")
+
+    def _refuse_when_broken(self) -> None:
+        if self._tail.broken is not None:
+            raise LogBroken(str(self._tail.broken))
+
+    async def _write(self) -> None:
+        """The one task that writes; it ends when the log is closed and everything handed over is settled."""
+        try:
+            with self._writing:
+                while await self._something_handed_over():
+                    group, self._next = self._next, _Group()
+                    await self._write_group(group)
+                    await anyio.lowlevel.checkpoint()  # who was waiting for this group may join the next one
+        finally:
+            self._end_unwritten()
+            self._written.set()
+
+    async def _something_handed_over(self) -> bool:
+        while not self._next.pending:
+            if self._closing:
+                return False
+            self._handed_over = anyio.Event()
+            await self._handed_over.wait()
+        return True
+
+    def _end_unwritten(self) -> None:
+        """Only when the writer was ended by force: nobody may wait for ever."""
+        self._closing = True
+        self._next.fail(Unavailable("the event log is closed"))
+        self._next.done.set()
+
+    async def _write_group(self, group: _Group) -> None:
+        try:
+            await self._commit(group)
+        except EngineError as error:
+            self._break_if_broken(error)
+            group.fail(error)
+        except BaseException as error:
+            self._break_if_broken(failure := LogBroken(f"the event log's writer failed: {error!r}"))
+            group.fail(failure)
+            raise
+        finally:
+            group.done.set()
+
+    async def _commit(self, group: _Group) -> None:
+        self._refuse_when_broken()
+        await self._learn_versions(group.pending)
+        draft = Draft(self._ledger)
+        batches = self._admit(draft, group.pending)
+        if not batches:
+            return
+        await self._files.insert(draft.entries)
+        self._ledger.adopt(draft)
+        self._publish(batches)
+
+    async def _learn_versions(self, group: Iterable[_Pending]) -> None:
+        unknown = self._ledger.unknown(pending.batch for pending in group)
+        if unknown:
+            self._ledger.forget(keep=KNOWN_STREAMS)
+            unknown = self._ledger.unknown(pending.batch for pending in group)
+            self._ledger.learn(await self._files.versions(unknown))
+
+    def _admit(self, draft: Draft, group: Iterable[_Pending]) -> list[Sequence[Recorded]]:
+        """What goes to disk, batch by batch; who asked for something impossible gets the error."""
+        batches: list[Sequence[Recorded]] = []
+        for pending in group:
+            clock_ns = self._clock.now_ns()
+            if jump := draft.note_clock(clock_ns):
+                batches.append(_as_read(jump))
+            try:
+                pending.recorded = _as_read(draft.admit(pending.batch, clock_ns))
+            except (VersionConflict, ClaimTaken) as error:
+                pending.error = error
+            else:
+                batches.append(pending.recorded)
+        return batches
+
+    def _publish(self, batches: Sequence[Sequence[Recorded]]) -> None:
+        try:
+            self._tail.publish(batches)
+        except Exception as error:
+            LOGGER.exception("a listener of the event log failed")
+            raise LogBroken(f"a listener failed on what is in the log: {error!r}") from error
+
+    def _break_if_broken(self, error: EngineError) -> None:
+        if isinstance(error, LogBroken) and not self._tail.closed:
+            LOGGER.critical("%s", error)
+            self._tail.close(error)
+
+    async def wait_broken(self) -> LogBroken | None:
+        """Wait until the log breaks (the engine must stop then) or is closed (None)."""
+        return await self._tail.ended()
+
+    def listen(self, listener: Listener) -> None:
+        """Call `listener` with every committed batch from now on, before append returns.
+
+        A listener that raises breaks the log: what it keeps would no longer be what the log says.
+        """
+        self._tail.listen(listener)
+
+    async def read(self, after: int = 0, *, limit: int = 1000) -> AsyncIterator[Recorded]:
+        """Events with a sequence greater than `after`, at most `limit` of them (0: all up to the head)."""
+        last = min(self.head, after + limit) if limit else self.head
+        while page := await self._files.page(after, last, PAGE_EVENTS):
+            for recorded in page:
+                yield recorded
+            after = page[-1].sequence
+
+    async def read_stream(self, stream: str) -> AsyncIterator[Recorded]:
+        """All events of one stream, up to the present head."""
+        last, version = self.head, 0
+        while page := await self._files.stream_page(stream, version, last, PAGE_EVENTS):
+            for recorded in page:
+                yield recorded
+            version = page[-1].version
+
+    def subscribe(self, after: int = 0) -> AbstractAsyncContextManager[AsyncIterator[Recorded]]:
+        """Catch up from `after`, then live, without gap or duplicate; holds no read transaction while it waits."""
+        return self._tail.subscribe(after)
+
+    async def _page(self, after: int, limit: int) -> Sequence[Recorded]:
+        return await self._files.page(after, self.head, limit)
+
+    async def reply_to(self, command_id: str) -> bytes | None:
+        """The first recorded answer to a command, or None."""
+        return await self._files.reply(command_id, self.head)
+
+    async def claim_holder(self, key: str) -> str | None:
+        """The stream that holds a claim."""
+        return self._ledger.holders.get(key)
+
+    async def verify(self, first: int = 1, last: int | None = None) -> None:
+        """Recompute the chain over a range. Raises LogBroken that names the first bad sequence."""
+        await self._files.check(first, self.head if last is None else last)
+
+    async def aclose(self) -> None:
+        """Write what was handed over, end all subscriptions; later appends are refused."""
+        self._closing = True
+        self._handed_over.set()
+        with anyio.move_on_after(CLOSE_TIMEOUT_S, shield=True):
+            await self._written.wait()
+        self._writing.cancel()
+        self._tail.close()
+
+
+def _as_read(entries: Iterable[Entry]) -> Sequence[Recorded]:
+    return tuple(entry.recorded for entry in entries)
+
+
+def _newest_or_new(directory: Path) -> Path:
+    return newest_segment(directory) or _new_segment(directory)
+
+
+def _new_segment(directory: Path) -> Path:
+    """A first file; it has its name only once it is complete and durable."""
+    path = segment_path(directory, first=1)
+    draft = path.with_suffix(".new")
+    create_file(draft)
+    segment.create(draft, secrets.token_hex(16))
+    draft.rename(path)
+    sync_directory(directory)
+    return path
+
+
+async def _opened_ledger(files: Segment) -> Ledger:
+    position = await files.position()
+    await files.check(max(1, position.sequence - CHECKED_EVENTS + 1), position.sequence)
+    return Ledger(position, await files.holders())
+
+
+async def _close_files(files: Segment) -> None:
+    with anyio.move_on_after(CLOSE_TIMEOUT_S, shield=True):
+        await files.close()
