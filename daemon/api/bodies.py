@@ -1,0 +1,97 @@
+"""Request bodies as structs, with the names that Docker's error messages use."""
+
+from collections.abc import Mapping
+from typing import Final, TypeVar
+
+import msgspec
+
+from daemon.http.json import decode_body
+from daemon.http.messages import Request
+from events.base import docker_name
+from events.messages.container import ContainerConfig, EndpointConfig, HostConfig
+
+Body = TypeVar("Body")
+
+_LIST_OR_STRING: Final = frozenset({"Cmd", "Entrypoint", "Shell"})
+_CREATE_NAMES: Final = {
+    "": "CreateRequest.Config",
+    "HostConfig": "CreateRequest.HostConfig",
+    "NetworkingConfig": "CreateRequest.NetworkingConfig",
+}
+
+
+class NetworkingBody(msgspec.Struct, frozen=True, kw_only=True, rename=docker_name):
+    """The networks of a container to be."""
+
+    endpoints_config: dict[str, EndpointConfig] = {}
+
+
+class CreateBody(ContainerConfig, frozen=True, kw_only=True, rename=docker_name):
+    """`POST /containers/create`: the portable part at the top, the others below."""
+
+    host_config: HostConfig = HostConfig()
+    networking_config: NetworkingBody = NetworkingBody()
+
+    @property
+    def config(self) -> ContainerConfig:
+        """The portable part by itself."""
+        return ContainerConfig(**{name: getattr(self, name) for name in ContainerConfig.__struct_fields__})
+
+
+class ExecBody(msgspec.Struct, frozen=True, kw_only=True, rename=docker_name):
+    """`POST /containers/{id}/exec`."""
+
+    user: str = ""
+    privileged: bool = False
+    tty: bool = False
+    console_size: tuple[int, int] = (0, 0)
+    attach_stdin: bool = False
+    attach_stdout: bool = False
+    attach_stderr: bool = False
+    detach_keys: str = ""
+    env: tuple[str, ...] = ()
+    working_dir: str = ""
+    cmd: tuple[str, ...] = ()
+
+
+class ExecStartBody(msgspec.Struct, frozen=True, kw_only=True, rename=docker_name):
+    """`POST /exec/{id}/start`."""
+
+    detach: bool = False
+    tty: bool = False
+    console_size: tuple[int, int] = (0, 0)
+
+
+class VolumeBody(msgspec.Struct, frozen=True, kw_only=True, rename=docker_name):
+    """`POST /volumes/create`."""
+
+    name: str = ""
+    driver: str = ""
+    driver_opts: dict[str, str] = {}
+    labels: dict[str, str] = {}
+
+
+class NetworkBody(msgspec.Struct, frozen=True, kw_only=True, rename=docker_name):
+    """`POST /networks/create`, as far as it is read before it is refused."""
+
+    name: str = ""
+
+
+async def read_body(
+    request: Request, kind: type[Body], *, optional: bool = False, go_names: Mapping[str, str] | None = None
+) -> Body:
+    """The JSON body. Raises InvalidParameter in Docker's words."""
+    content_type = request.headers.get("content-type", "")
+    return decode_body(await request.read(), content_type, kind, optional=optional, go_names=go_names)
+
+
+async def read_create(request: Request) -> CreateBody:
+    """The body of a container's create; commands may be one bare string. Raises InvalidParameter."""
+    return decode_body(
+        await request.read(),
+        request.headers.get("content-type", ""),
+        CreateBody,
+        optional=False,
+        lists_of_strings=_LIST_OR_STRING,
+        go_names=_CREATE_NAMES,
+    )

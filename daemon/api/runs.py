@@ -1,0 +1,93 @@
+"""Waits for the end of a container's run, however it comes; `wait` and `attach` must see the same end."""
+
+from collections.abc import Awaitable, Callable
+
+import msgspec
+
+from daemon.api.engine import Engine
+from events.messages import container as m
+from events.projections.containers import Container
+
+
+class Ending(msgspec.Struct, frozen=True, kw_only=True):
+    """How a run ended."""
+
+    exit_code: int
+    error: str = ""
+    began: bool = True  # False: its process never ran
+
+
+class Run:
+    """The present run of a container or, when it isn't running, its next; fixed at the time of construction."""
+
+    def __init__(self, engine: Engine, container: Container) -> None:
+        self._engine = engine
+        self._stream = f"container/{container.id}"
+        self._first = container
+        self.number = container.run if container.is_live or container.operation == "start" else container.run + 1
+
+    @property
+    def container(self) -> Container | None:
+        """The container now; None once it was removed."""
+        return self._engine.state.containers.get(self._first.id)
+
+    @property
+    def is_live(self) -> bool:
+        """Whether this run's process lives."""
+        now = self.container
+        return now is not None and now.run == self.number and now.is_live
+
+    def has_ended(self) -> bool:
+        """Whether this run is over: ended, failed to start, overtaken by another, or removed with its container."""
+        now = self.container
+        if now is None or now.run > self.number:
+            return True
+        return now.run == self.number and not now.is_live and now.operation not in ("start", "exit")
+
+    def is_removed(self) -> bool:
+        """Whether the container is gone, or what is left of it can't be removed now."""
+        now = self.container
+        return now is None or now.status == "dead"
+
+    async def until(self, holds: Callable[[], bool]) -> None:
+        """Wait until `holds()` after an event of the container."""
+        with self._engine.watch(self._stream) as changed:
+            await _until(holds, changed)
+
+    async def ended(self) -> Ending:
+        """Wait for the end of the run."""
+        await self.until(self.has_ended)
+        return await self.ending()
+
+    async def ending(self) -> Ending:
+        """How it ended, from the state while that is about this run, else from the log."""
+        now = self.container
+        if now is not None and now.run == self.number:
+            return Ending(exit_code=now.exit_code, error=now.error, began=_began(now, self._first))
+        return await self._recorded()
+
+    async def _recorded(self) -> Ending:
+        """The last outcome of this run in the log; 0 when the container was removed without one."""
+        run, ending = 0, Ending(exit_code=self._first.exit_code, began=False)
+        async for recorded in self._engine.log.read_stream(self._stream):
+            match recorded.event:
+                case m.ContainerStartRequested(run=run):
+                    pass
+                case m.ContainerStartFailed(exit_code=exit_code, error=error) if run == self.number:
+                    ending = Ending(exit_code=exit_code, error=error, began=False)
+                case m.ContainerDied(exit_code=exit_code) if run == self.number:
+                    ending = Ending(exit_code=exit_code)
+                case m.ContainerRemoveFailed(error=error):
+                    ending = msgspec.structs.replace(ending, error=error)
+                case _:
+                    pass
+        return ending
+
+
+def _began(now: Container, first: Container) -> bool:
+    return first.is_live or now.started_at_ns != first.started_at_ns
+
+
+async def _until(holds: Callable[[], bool], changed: Callable[[], Awaitable[None]]) -> None:
+    while not holds():
+        await changed()

@@ -1,0 +1,132 @@
+"""Images as lists, inspect and history show them."""
+
+import msgspec
+from events.references import familiar
+
+from daemon.shapes.go_values import JsonObject, Version, without_empty
+from daemon.shapes.layout import Layout
+from daemon.shapes.times import NEVER, rfc3339, unix_seconds
+from events.messages.image import RunConfig
+from events.projections.images import Image
+from events.projections.state import State
+
+_NO_NAME = "<none>:<none>"
+_MISSING = "<missing>"
+_CONFIG_OPTIONAL = ("ExposedPorts", "Healthcheck", "StopSignal", "Shell")
+_CONTAINER_FIELDS: JsonObject = {
+    "Hostname": "",
+    "Domainname": "",
+    "AttachStdin": False,
+    "AttachStdout": False,
+    "AttachStderr": False,
+    "Tty": False,
+    "OpenStdin": False,
+    "StdinOnce": False,
+    "Image": "",
+}  # always empty in an image; shown below API 1.50
+
+
+def names(image: Image) -> list[str]:
+    """Its tags as people write them, in order."""
+    return sorted(familiar(reference) for reference in image.references if "@" not in reference)
+
+
+def digests(image: Image) -> list[str]:
+    """Its names by digest."""
+    return sorted(familiar(reference) for reference in image.references if "@" in reference)
+
+
+def summary(image: Image, tags: list[str], containers: int, version: Version) -> JsonObject:
+    """A list entry. `tags` are those to show; `containers` -1 when nobody counted."""
+    unnamed = version < (1, 43)
+    by_digest = digests(image)
+    shape: JsonObject = {
+        "Id": image.id,
+        "ParentId": image.config.parent,
+        "RepoTags": tags or ([_NO_NAME] if unnamed else []),
+        "RepoDigests": by_digest or (["<none>@<none>"] if unnamed and not tags else []),
+        "Created": created_s(image),
+        "Size": image.size_bytes,
+        "SharedSize": -1,
+        "Labels": image.config.config.labels or None,
+        "Containers": containers,
+    }
+    return shape | _virtual_size(image, version)
+
+
+def _virtual_size(image: Image, version: Version) -> JsonObject:
+    return {"VirtualSize": image.size_bytes} if version < (1, 44) else {}
+
+
+def inspection(image: Image, state: State, layout: Layout, version: Version) -> JsonObject:
+    """All there is to tell of an image."""
+    config = image.config
+    shape: JsonObject = {
+        "Id": image.id,
+        "RepoTags": names(image),
+        "RepoDigests": digests(image),
+        "Parent": config.parent,
+        "Comment": config.comment or _last_comment(image),
+        "Created": config.created or (NEVER if version < (1, 44) else ""),
+        "DockerVersion": config.docker_version,
+        "Author": config.author,
+        "Config": run_config(config.config, version),
+        "Architecture": config.architecture,
+        "Variant": config.variant,
+        "Os": config.os,
+        "Size": image.size_bytes,
+        **_virtual_size(image, version),
+        "GraphDriver": _graph(image, state, layout),
+        "RootFS": without_empty({"Type": "layers", "Layers": list(config.rootfs.diff_ids)}, ("Layers",)),
+        "Metadata": {"LastTagTime": rfc3339(image.tagged_at_ns)},
+    }
+    if version < (1, 45):
+        shape |= {"Container": config.container, "ContainerConfig": run_config(RunConfig(), version)}
+    return without_empty(shape, ("Variant", "Created"))
+
+
+def _last_comment(image: Image) -> str:
+    return image.config.history[-1].comment if image.config.history else ""
+
+
+def _graph(image: Image, state: State, layout: Layout) -> JsonObject:
+    lineage = state.layers.lineage(image.layers[-1]) if image.layers else ()
+    return layout.graph(lineage[0].cache_id, lineage[1:]) if lineage else layout.graph("", ())
+
+
+def run_config(config: RunConfig, version: Version) -> JsonObject:
+    """The `Config` object: defaults for containers."""
+    shape: JsonObject = msgspec.to_builtins(config)
+    nullable = ("Env", "Cmd", "Entrypoint", "Volumes", "OnBuild", "Labels")
+    shape |= {name: shape[name] or None for name in nullable}
+    shape = without_empty(shape, _CONFIG_OPTIONAL)
+    return _CONTAINER_FIELDS | shape if version < (1, 50) else shape
+
+
+def history(image: Image, state: State) -> list[JsonObject]:
+    """Its history, newest first; only the newest line has an id and names."""
+    sizes = iter([_layer_size(chain_id, state) for chain_id in image.layers])
+    lines: list[JsonObject] = [
+        {
+            "Id": _MISSING,
+            "Created": unix_seconds(line.created),
+            "CreatedBy": line.created_by,
+            "Tags": None,
+            "Size": 0 if line.empty_layer else next(sizes, 0),
+            "Comment": line.comment,
+        }
+        for line in image.config.history
+    ]
+    if lines:
+        lines[-1] |= {"Id": image.id, "Tags": names(image) or None}
+    return lines[::-1]
+
+
+def _layer_size(chain_id: str, state: State) -> int:
+    layer = state.layers.get(chain_id)
+    return layer.size_bytes if layer else 0
+
+
+def created_s(image: Image) -> int:
+    """When it says that it was made, in seconds since 1970."""
+    return unix_seconds(image.config.created)
