@@ -6,6 +6,7 @@ from typing import Protocol
 import msgspec
 
 from events.messages.network import Endpoint, PublishedPort
+from handlers.networks.names import HostNames, NameFileTexts
 
 
 class BridgeSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,7 +36,10 @@ class NetworkDriver(Protocol):
         """Put an endpoint into a sandbox: interface up, address, default route, loopback up."""
 
     async def disconnect(self, container_id: str, endpoint: Endpoint) -> None:
-        """Take it out; gone with its namespace is fine."""
+        """Cut it off: from now on nothing gets through and its address may be given to another; absent is fine.
+
+        The kernel removes the interface with its namespace; `remove_link` does it at once, and waits for it.
+        """
 
     async def list_links(self) -> frozenset[str]:
         """Host-side interface names with this instance's mark."""
@@ -45,6 +49,9 @@ class NetworkDriver(Protocol):
 
     async def remove_link(self, name: str) -> None:
         """Remove a host-side interface with this instance's mark."""
+
+    async def occupied(self, bridge: str = "") -> tuple[str, ...]:
+        """Subnets (CIDR) that the host has an address in or a route to; those of `bridge` itself don't count."""
 
 
 class PortPublisher(Protocol):
@@ -59,9 +66,21 @@ class PortPublisher(Protocol):
     async def published(self) -> dict[str, tuple[PublishedPort, ...]]:
         """What is published now, by container id."""
 
+    async def carries_ipv6(self) -> bool:
+        """Whether a port can be published on the host's IPv6 addresses too."""
+
+    async def keep(self) -> None:
+        """Restore what was published whenever it is lost; runs until it is cancelled."""
+
 
 class Namespaces(Protocol):
     """Network namespaces of containers, pinned under exec-root."""
+
+    def path(self, container_id: str) -> str:
+        """Where a container's namespace is pinned, whether it is there or not."""
+
+    async def exists(self, container_id: str) -> bool:
+        """Whether it is there."""
 
     async def create(self, container_id: str) -> str:
         """Make one with its loopback up, return its path; there already is fine."""
@@ -70,4 +89,28 @@ class Namespaces(Protocol):
         """Unpin it; absent is fine."""
 
     async def list(self) -> frozenset[str]:
-        """Container ids that have one."""
+        """Container ids that have one, or what is left of one."""
+
+
+class NameFilePaths(msgspec.Struct, frozen=True, kw_only=True):
+    """Absolute paths of the files that a container gets mounted."""
+
+    hostname: str
+    hosts: str
+    resolv_conf: str
+
+
+class NameFiles(Protocol):
+    """The hostname, hosts and resolv.conf of every container, below data-root. Raises SystemFailure."""
+
+    def paths(self, container_id: str) -> NameFilePaths:
+        """Where a container's files are, whether they are there or not."""
+
+    async def host(self) -> HostNames:
+        """What the host itself uses."""
+
+    async def write(self, container_id: str, texts: NameFileTexts) -> None:
+        """Make or replace them (0644, root)."""
+
+    async def remove(self, container_id: str) -> None:
+        """Remove them; absent is fine."""

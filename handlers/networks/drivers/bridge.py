@@ -1,0 +1,177 @@
+"""Networks that are a Linux bridge on the host, and endpoints that are veth pairs plugged into it.
+
+Sources: https://docs.kernel.org/networking/bridge.html, https://docs.kernel.org/networking/ip-sysctl.html.
+"""
+
+import ipaddress
+import logging
+import os
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import anyio.to_thread
+
+from events.errors import InvalidParameter, SystemFailure
+from events.messages.network import Endpoint
+from handlers.instance import Instance
+from handlers.kernel.namespaces import inside
+from handlers.kernel.netlink import Netlink, NetlinkError
+from handlers.networks.drivers import links
+from handlers.networks.drivers.iptables import ForwardRules
+from handlers.networks.drivers.nft import NftFirewall
+from handlers.networks.ports import BridgeSettings
+
+Result = TypeVar("Result")
+
+_IDENTIFIER_DIGITS = 8
+_SYSCTL = Path("/proc/sys/net/ipv4")
+_log = logging.getLogger(__name__)
+
+
+class BridgeDriver:
+    """`NetworkDriver` of handlers/networks/ports.py. `firewall` None: no rule is made (`--iptables=false`)."""
+
+    name = "bridge"
+
+    def __init__(self, instance: Instance, firewall: NftFirewall | None) -> None:
+        self._prefix = instance.link_prefix
+        self._firewall = firewall
+        self._forward_rules = ForwardRules(instance.firewall_table)
+        self._networks: dict[str, BridgeSettings] = {}
+
+    async def ensure_network(self, settings: BridgeSettings) -> None:
+        """Make or repair the bridge, its address, forwarding and firewall rules."""
+        await self._in_thread(lambda: _ensure_bridge(settings))
+        if self._firewall is not None:
+            await self._firewall.ensure_network(settings)
+            await self._forward_rules.ensure(settings.bridge)
+        self._networks[settings.network_id] = settings
+
+    async def remove_network(self, network_id: str) -> None:
+        """Take it down; unknown is fine."""
+        settings = self._networks.pop(network_id, None)
+        if settings is None:
+            return
+        if self._firewall is not None:
+            await self._firewall.remove_network(network_id)
+            await self._forward_rules.remove(settings.bridge)
+        await self._in_thread(lambda: _remove(settings.bridge))
+
+    async def connect(self, container_id: str, namespace_path: str, endpoint: Endpoint) -> None:
+        """Put an endpoint into a sandbox: interface up, address, default route."""
+        settings = self._networks.get(endpoint.network_id)
+        if settings is None:
+            raise SystemFailure(f"network {endpoint.network_name} isn't there on this host")
+        await self._in_thread(lambda: _connect(settings, self.link_name(endpoint), namespace_path, endpoint))
+
+    async def disconnect(self, container_id: str, endpoint: Endpoint) -> None:
+        """Cut it off; the kernel removes the pair with the namespace."""
+        await self._in_thread(lambda: _silence(self.link_name(endpoint)))
+
+    async def list_links(self) -> frozenset[str]:
+        """Host-side interface names with this instance's mark."""
+        return await self._in_thread(lambda: _names_with(self._prefix))
+
+    def link_name(self, endpoint: Endpoint) -> str:
+        """Host-side interface name of an endpoint."""
+        return self._prefix + endpoint.endpoint_id[:_IDENTIFIER_DIGITS]
+
+    async def remove_link(self, name: str) -> None:
+        """Remove a host-side interface; absent is fine. Raises InvalidParameter for one that isn't ours."""
+        if not name.startswith(self._prefix):
+            raise InvalidParameter(f"interface {name} isn't this engine's")
+        await self._in_thread(lambda: _remove(name))
+
+    async def occupied(self, bridge: str = "") -> tuple[str, ...]:
+        """Subnets that the host has an address in or a route to; those of `bridge` itself don't count."""
+        return await self._in_thread(lambda: _occupied(bridge))
+
+    async def _in_thread(self, action: Callable[[], Result]) -> Result:
+        try:
+            return await anyio.to_thread.run_sync(action)
+        except OSError as error:
+            raise SystemFailure(f"bridge network: {error}") from error
+
+
+def _ensure_bridge(settings: BridgeSettings) -> None:
+    prefix_length = ipaddress.IPv4Network(settings.subnet).prefixlen
+    with Netlink() as netlink:
+        links.add_bridge(netlink, settings.bridge, "02:42:" + secrets.token_bytes(4).hex(":"))
+        link = links.find(netlink, settings.bridge)
+        if link is None:
+            raise SystemFailure(f"bridge {settings.bridge} vanished")
+        links.set_only_address(netlink, link.index, settings.gateway, prefix_length)
+        links.raise_link(netlink, link.index, settings.mtu)
+    _switch_on(_SYSCTL / "conf" / settings.bridge / "route_localnet")  # 127.0.0.1:PORT goes to containers
+    if _switch_on(_SYSCTL / "ip_forward"):
+        _log.warning("IPv4 forwarding was off on this host; it is on now, for all interfaces")
+
+
+def _switch_on(path: Path) -> bool:
+    """Write 1 where there isn't; whether that was needed."""
+    if path.read_text().strip() == "1":
+        return False
+    path.write_text("1")
+    return True
+
+
+def _connect(settings: BridgeSettings, name: str, namespace_path: str, endpoint: Endpoint) -> None:
+    with Netlink() as netlink:
+        if links.find(netlink, name) is None:
+            _add_pair(netlink, settings, name, namespace_path, endpoint)
+    with inside(namespace_path, Netlink) as netlink:
+        links.configure(
+            netlink,
+            endpoint.interface,
+            address=endpoint.address,
+            prefix_length=endpoint.prefix_length,
+            gateway=endpoint.gateway,
+        )
+
+
+def _add_pair(netlink: Netlink, settings: BridgeSettings, name: str, namespace_path: str, endpoint: Endpoint) -> None:
+    bridge = links.find(netlink, settings.bridge)
+    if bridge is None:
+        raise SystemFailure(f"bridge {settings.bridge} isn't there any more")
+    namespace = os.open(namespace_path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        links.add_veth(
+            netlink,
+            name,
+            bridge=bridge,
+            mtu=settings.mtu,
+            isolated=not settings.inter_container,
+            namespace=namespace,
+            peer=endpoint.interface,
+            peer_address=endpoint.mac_address,
+        )
+    except NetlinkError:
+        links.remove(netlink, name)
+        raise
+    finally:
+        os.close(namespace)
+
+
+def _silence(name: str) -> None:
+    with Netlink() as netlink:
+        links.silence_port(netlink, name)
+
+
+def _remove(name: str) -> None:
+    with Netlink() as netlink:
+        links.remove(netlink, name)
+
+
+def _names_with(prefix: str) -> frozenset[str]:
+    with Netlink() as netlink:
+        return frozenset(link.name for link in links.all_links(netlink) if link.name.startswith(prefix))
+
+
+def _occupied(bridge: str) -> tuple[str, ...]:
+    with Netlink() as netlink:
+        own = links.find(netlink, bridge) if bridge else None
+        index = own.index if own else -1
+        found = (*links.addresses(netlink), *links.routes(netlink))
+    return tuple(dict.fromkeys(cidr for owner, cidr in found if owner != index))
