@@ -55,33 +55,40 @@ class Run:
             await _until(holds, changed)
 
     async def ended(self) -> Ending:
-        """Wait for the end of the run."""
+        """Wait for the end of the run and tell how it came: by the state while that is about this run, else the log."""
         await self.until(self.has_ended)
-        return await self.ending()
-
-    async def ending(self) -> Ending:
-        """How it ended, from the state while that is about this run, else from the log."""
         now = self.container
         if now is not None and now.run == self.number:
             return Ending(exit_code=now.exit_code, error=now.error, began=_began(now, self._first))
-        return await self._recorded()
+        return (await self._recorded()).get(self.number, self._nothing())
 
-    async def _recorded(self) -> Ending:
-        """The last outcome of this run in the log; 0 when the container was removed without one."""
-        run, ending = 0, Ending(exit_code=self._first.exit_code, began=False)
+    async def removed(self) -> Ending:
+        """Wait until the container is gone, or dead, and tell how its last run ended."""
+        await self.until(self.is_removed)
+        now = self.container
+        if now is not None:
+            return Ending(exit_code=now.exit_code, error=now.error)
+        recorded = await self._recorded()
+        return recorded[max(recorded)] if recorded else self._nothing()
+
+    def _nothing(self) -> Ending:
+        """Removed before it ran again."""
+        return Ending(exit_code=self._first.exit_code, began=False)
+
+    async def _recorded(self) -> dict[int, Ending]:
+        """How this run and later ones ended, from the log."""
+        number, endings = 0, dict[int, Ending]()
         async for recorded in self._engine.log.read_stream(self._stream):
             match recorded.event:
                 case m.ContainerStartRequested(run=run):
-                    pass
-                case m.ContainerStartFailed(exit_code=exit_code, error=error) if run == self.number:
-                    ending = Ending(exit_code=exit_code, error=error, began=False)
-                case m.ContainerDied(exit_code=exit_code) if run == self.number:
-                    ending = Ending(exit_code=exit_code)
-                case m.ContainerRemoveFailed(error=error):
-                    ending = msgspec.structs.replace(ending, error=error)
+                    number = run
+                case m.ContainerStartFailed(exit_code=exit_code, error=error):
+                    endings[number] = Ending(exit_code=exit_code, error=error, began=False)
+                case m.ContainerDied(exit_code=exit_code):
+                    endings[number] = Ending(exit_code=exit_code)
                 case _:
                     pass
-        return ending
+        return {number: ending for number, ending in endings.items() if number >= self.number}
 
 
 def _began(now: Container, first: Container) -> bool:

@@ -1,0 +1,162 @@
+"""Endpoints about images."""
+
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+import anyio
+from anyio import to_thread
+
+from daemon.api.answers import as_json, as_lines, empty
+from daemon.api.commands import send
+from daemon.api.engine import Engine
+from daemon.api.image_filters import KEYS, select
+from daemon.api.system import shared_bytes
+from daemon.http.messages import Answer, Request
+from daemon.http.query import boolean, filters, text
+from daemon.shapes.images import history, inspection, summary
+from events.errors import EngineError, InvalidParameter, Unsupported
+from events.lookup import find_image
+from events.messages.image import ImportImage, LoadImages, RemoveImage, TagImage
+from events.projections.images import Image
+from events.references import parse, tagged
+
+UPLOAD_S: Final = 3600.0  # for what an archive of any size leads to
+_UNLINK_S: Final = 10.0
+
+
+class NoRegistry(Unsupported):
+    """Nothing to pull from."""
+
+    def __init__(self) -> None:
+        super().__init__('pulling from a registry is not supported yet: load the image with "docker load"')
+
+
+async def list_images(engine: Engine, request: Request) -> Answer:
+    """`GET /images/json`."""
+    found = select(engine.state, filters(request.query, KEYS), engine.clock.now_ns())
+    with_shared = request.version >= (1, 42) and boolean(request.query, "shared-size")
+    return as_json([_entry(engine, request, image, tags, with_shared=with_shared) for image, tags in found])
+
+
+def _entry(engine: Engine, request: Request, image: Image, tags: list[str], *, with_shared: bool) -> dict[str, object]:
+    containers = len(image.users) if request.version >= (1, 51) else -1
+    entry = summary(image, tags, containers, request.version)
+    return entry | ({"SharedSize": shared_bytes(image, engine.state)} if with_shared else {})
+
+
+async def inspect_image(engine: Engine, request: Request) -> Answer:
+    """`GET /images/{name}/json`."""
+    image = find_image(engine.state.images, request.parameters["name"])
+    return as_json(inspection(image, engine.state, engine.layout, request.version))
+
+
+async def image_history(engine: Engine, request: Request) -> Answer:
+    """`GET /images/{name}/history`."""
+    return as_json(history(find_image(engine.state.images, request.parameters["name"]), engine.state))
+
+
+async def tag_image(engine: Engine, request: Request) -> Answer:
+    """`POST /images/{name}/tag`."""
+    reference = tagged(text(request.query, "repo"), text(request.query, "tag"))
+    command = TagImage(source=request.parameters["name"], reference=reference)
+    _, headers = await send(engine, request, command)
+    return empty(201, headers)
+
+
+async def remove_image(engine: Engine, request: Request) -> Answer:
+    """`DELETE /images/{name}`."""
+    command = RemoveImage(
+        name=request.parameters["name"],
+        force=boolean(request.query, "force"),
+        prune=not boolean(request.query, "noprune"),
+    )
+    removed, headers = await send(engine, request, command)
+    lines = [{"Untagged": name} for name in removed.untagged] + [{"Deleted": name} for name in removed.deleted]
+    return as_json(lines, 200, headers)
+
+
+async def load_images(engine: Engine, request: Request) -> Answer:
+    """`POST /images/load`; like Docker it answers 200 and tells a failure in the stream."""
+    async with spooled(engine, request) as path:
+        try:
+            loaded, headers = await send(engine, request, LoadImages(path=str(path)), UPLOAD_S)
+        except InvalidParameter as error:
+            return as_lines([{"errorDetail": {"message": str(error)}, "error": str(error)}])
+    return as_lines(({"stream": f"{line}\n"} for line in loaded.lines), headers)
+
+
+async def create_image(engine: Engine, request: Request) -> Answer:
+    """`POST /images/create`: an import from the body; there is no registry to pull from."""
+    source = text(request.query, "fromSrc")
+    if source == "-":
+        return await _import(engine, request)
+    if source:
+        raise Unsupported(f"importing from a URL ({source}) is not supported: send the archive (fromSrc=-)")
+    parse(text(request.query, "fromImage"))
+    raise NoRegistry
+
+
+async def _import(engine: Engine, request: Request) -> Answer:
+    repository = text(request.query, "repo")
+    reference = tagged(repository, text(request.query, "tag")) if repository else ""
+    async with spooled(engine, request) as path:
+        command = ImportImage(
+            path=str(path),
+            source="-",
+            reference=reference,
+            message=text(request.query, "message"),
+            changes=tuple(request.query.get("changes", ())),
+            platform=text(request.query, "platform"),
+        )
+        imported, headers = await send(engine, request, command, UPLOAD_S)
+    return as_lines([{"status": imported.image_id}], headers)
+
+
+@asynccontextmanager
+async def spooled(engine: Engine, request: Request) -> AsyncIterator[Path]:
+    """The request's body as a file, for as long as the command that reads it runs."""
+    path = engine.scratch / f"upload-{secrets.token_hex(16)}"
+    try:
+        await request.spool(path)
+        yield path
+    finally:
+        with anyio.move_on_after(_UNLINK_S, shield=True):
+            await to_thread.run_sync(lambda: path.unlink(missing_ok=True))
+
+
+async def prune_images(engine: Engine, request: Request) -> Answer:
+    """`POST /images/prune`: what no container uses and, unless `dangling=false`, what has no name either."""
+    wanted = filters(request.query, frozenset({"dangling", "label", "label!", "until"}))
+    only_unnamed = select_dangling(wanted)
+    rest = {key: values for key, values in wanted.items() if key != "dangling"}
+    deleted: list[dict[str, str]] = []
+    reclaimed = 0
+    for image, _ in select(engine.state, rest, engine.clock.now_ns()):
+        if not image.users and not (only_unnamed and image.references):
+            lines = await _pruned(engine, request, image)
+            deleted += lines
+            reclaimed += image.size_bytes if any("Deleted" in line for line in lines) else 0
+    return as_json({"ImagesDeleted": deleted or None, "SpaceReclaimed": reclaimed})
+
+
+def select_dangling(wanted: dict[str, tuple[str, ...]]) -> bool:
+    """Whether only images without a name go; that is the default."""
+    values = wanted.get("dangling", ())
+    return not values or values[0] in ("1", "true")
+
+
+async def _pruned(engine: Engine, request: Request, image: Image) -> list[dict[str, str]]:
+    """What became of one image; nothing when somebody has begun to use it."""
+    names = image.references or (image.id,)
+    lines: list[dict[str, str]] = []
+    for name in names:
+        command = RemoveImage(name=name)
+        try:
+            removed = await engine.dispatch(request.actor, command, command_id=engine.ids.new())
+        except EngineError:
+            break
+        lines += [{"Untagged": text} for text in removed.untagged] + [{"Deleted": text} for text in removed.deleted]
+    return lines

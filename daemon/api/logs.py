@@ -1,0 +1,61 @@
+"""The endpoint that reads what a container has written."""
+
+from daemon.api.answers import stream_type
+from daemon.api.engine import Engine
+from daemon.api.lookup import visible_container
+from daemon.http.messages import Answer, Request, StreamResponse
+from daemon.http.query import boolean, text
+from daemon.http.timestamps import LOGS, timestamp
+from events.errors import InvalidParameter, Unsupported
+from handlers.exec.ports import LogQuery
+
+ALL_LINES = -1
+
+
+class NoStreamChosen(InvalidParameter):
+    """Neither stdout nor stderr."""
+
+    def __init__(self) -> None:
+        super().__init__("must specify at least one of 'stdout' or 'stderr'")
+
+
+async def logs(engine: Engine, request: Request) -> Answer:
+    """`GET /containers/{id}/logs`."""
+    container = visible_container(engine.state, request.parameters["id"])
+    is_terminal = container.config.tty
+    query = log_query(request, engine.clock.now_ns(), framed=not is_terminal)
+    if container.host.log_config.type == "none":
+        raise Unsupported("configured logging driver does not support reading")
+    return StreamResponse(
+        content_type=stream_type(request.version, is_terminal=is_terminal),
+        chunks=engine.streams.output(container.id, query),
+    )
+
+
+def log_query(request: Request, now_ns: int, *, framed: bool) -> LogQuery:
+    """What was asked for. Raises NoStreamChosen, InvalidParameter."""
+    query = request.query
+    stdout, stderr = boolean(query, "stdout"), boolean(query, "stderr")
+    if not stdout and not stderr:
+        raise NoStreamChosen
+    return LogQuery(
+        stdout=stdout,
+        stderr=stderr,
+        since_ns=_bound(request, "since", now_ns),
+        until_ns=_bound(request, "until", now_ns),
+        tail=tail_lines(text(query, "tail")),
+        timestamps=boolean(query, "timestamps"),
+        follow=boolean(query, "follow"),
+        framed=framed,
+    )
+
+
+def _bound(request: Request, name: str, now_ns: int) -> int:
+    """ns; 0 for none."""
+    value = text(request.query, name)
+    return timestamp(value, now_ns=now_ns, wording=LOGS, name=name) if value else 0
+
+
+def tail_lines(value: str) -> int:
+    """A number of lines; `all`, nothing and what isn't a number are all of them."""
+    return int(value) if value.isascii() and value.isdecimal() and len(value) < 19 else ALL_LINES

@@ -1,0 +1,91 @@
+"""Every path that the engine serves, on one page; what isn't here is answered with 404 page not found."""
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Final
+
+from daemon.api import containers, execs, images, lifecycle, networks, swarm, system, volumes
+from daemon.api.attach import attach
+from daemon.api.engine import Engine
+from daemon.api.events import events
+from daemon.api.logs import logs
+from daemon.api.top import top
+from daemon.http.messages import Answer, Request, Route
+
+EngineEndpoint = Callable[[Engine, Request], Awaitable[Answer]]
+
+TABLE: Final[tuple[tuple[str, str, EngineEndpoint], ...]] = (
+    # the engine
+    ("GET", "/_ping", system.ping),
+    ("HEAD", "/_ping", system.ping),
+    ("GET", "/version", system.version),
+    ("GET", "/info", system.info),
+    ("GET", "/events", events),
+    ("GET", "/system/df", system.disk_usage),
+    # containers
+    ("GET", "/containers/json", containers.list_containers),
+    ("POST", "/containers/create", containers.create_container),
+    ("POST", "/containers/prune", containers.prune_containers),
+    ("GET", "/containers/{id:path}/json", containers.inspect_container),
+    ("GET", "/containers/{id:path}/top", top),
+    ("GET", "/containers/{id:path}/logs", logs),
+    ("POST", "/containers/{id:path}/start", lifecycle.start),
+    ("POST", "/containers/{id:path}/stop", lifecycle.stop),
+    ("POST", "/containers/{id:path}/restart", lifecycle.restart),
+    ("POST", "/containers/{id:path}/kill", lifecycle.kill),
+    ("POST", "/containers/{id:path}/pause", lifecycle.pause),
+    ("POST", "/containers/{id:path}/unpause", lifecycle.unpause),
+    ("POST", "/containers/{id:path}/wait", lifecycle.wait),
+    ("POST", "/containers/{id:path}/rename", containers.rename_container),
+    ("POST", "/containers/{id:path}/resize", containers.resize_container),
+    ("POST", "/containers/{id:path}/attach", attach),
+    ("POST", "/containers/{id:path}/exec", execs.create_exec),
+    ("DELETE", "/containers/{id:path}", containers.remove_container),
+    # processes run in them later
+    ("POST", "/exec/{id}/start", execs.start_exec),
+    ("POST", "/exec/{id}/resize", execs.resize_exec),
+    ("GET", "/exec/{id}/json", execs.inspect_exec),
+    # images
+    ("GET", "/images/json", images.list_images),
+    ("POST", "/images/create", images.create_image),
+    ("POST", "/images/load", images.load_images),
+    ("POST", "/images/prune", images.prune_images),
+    ("GET", "/images/{name:path}/json", images.inspect_image),
+    ("GET", "/images/{name:path}/history", images.image_history),
+    ("POST", "/images/{name:path}/tag", images.tag_image),
+    ("DELETE", "/images/{name:path}", images.remove_image),
+    # volumes
+    ("GET", "/volumes", volumes.list_volumes),
+    ("POST", "/volumes/create", volumes.create_volume),
+    ("POST", "/volumes/prune", volumes.prune_volumes),
+    ("GET", "/volumes/{name:path}", volumes.inspect_volume),
+    ("DELETE", "/volumes/{name:path}", volumes.remove_volume),
+    # networks
+    ("GET", "/networks", networks.list_networks),
+    ("GET", "/networks/", networks.list_networks),
+    ("POST", "/networks/create", networks.create_network),
+    ("POST", "/networks/prune", networks.prune_networks),
+    ("GET", "/networks/{id}", networks.inspect_network),
+    ("POST", "/networks/{id}/connect", networks.change_network),
+    ("POST", "/networks/{id}/disconnect", networks.change_network),
+    ("DELETE", "/networks/{id}", networks.remove_network),
+    # a swarm that isn't there
+    ("GET", "/swarm", swarm.refuse),
+    ("GET", "/nodes", swarm.refuse),
+    ("GET", "/nodes/{id}", swarm.refuse),
+    ("GET", "/services", swarm.refuse),
+    ("GET", "/services/{id}", swarm.refuse),
+    ("GET", "/tasks", swarm.refuse),
+    ("GET", "/tasks/{id}", swarm.refuse),
+    ("GET", "/secrets", swarm.refuse),
+    ("GET", "/secrets/{id}", swarm.refuse),
+    ("GET", "/configs", swarm.refuse),
+    ("GET", "/configs/{id}", swarm.refuse),
+)
+
+
+def routes(engine: Engine) -> tuple[Route, ...]:
+    """The table for one engine."""
+    return tuple(
+        Route(method=method, pattern=pattern, endpoint=partial(endpoint, engine)) for method, pattern, endpoint in TABLE
+    )
