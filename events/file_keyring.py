@@ -5,6 +5,7 @@ on file systems that write in place; on others (btrfs, zfs, an SSD's spare block
 """
 
 import hashlib
+import logging
 import os
 import secrets
 from collections import OrderedDict
@@ -27,6 +28,8 @@ KEY_BYTES: Final = 32
 NONCE_BYTES: Final = 12  # NIST SP 800-38D, 8.2.2: random nonces are safe for 2^32 values per key
 OPENED_VALUES: Final = 1024
 KNOWN_KEYS: Final = 4096
+
+LOGGER = logging.getLogger("shiplog.keyring")
 
 _DESTROYED: Final = bytes(KEY_BYTES)
 _DRAFT_SUFFIX: Final = ".new"
@@ -148,13 +151,17 @@ def _write(path: Path, content: _KeyFile) -> None:
 
 def _read(path: Path) -> bytes | None:
     """The key in a file; None where there is none or its destruction has begun. Raises SystemFailure."""
+    content = _content(path)
+    return None if content is None or content.key == _DESTROYED else content.key
+
+
+def _content(path: Path) -> _KeyFile | None:
     try:
-        content = msgspec.json.decode(path.read_bytes(), type=_KeyFile)
+        return msgspec.json.decode(path.read_bytes(), type=_KeyFile)
     except FileNotFoundError:
         return None
     except msgspec.MsgspecError as error:
         raise SystemFailure(f"the key file {path} is damaged: {error}") from error
-    return None if content.key == _DESTROYED else content.key
 
 
 def _destroy(path: Path, owner: str) -> None:
@@ -172,4 +179,14 @@ def _destroy(path: Path, owner: str) -> None:
 def _owners(directory: Path) -> tuple[str, ...]:
     with _as_system_failure("every owner"):
         files = [path for path in directory.iterdir() if path.suffix != _DRAFT_SUFFIX]
-        return tuple(sorted(msgspec.json.decode(path.read_bytes(), type=_KeyFile).owner for path in files))
+    return tuple(sorted(filter(None, map(_owner, files))))
+
+
+def _owner(path: Path) -> str | None:
+    """Whose key a file holds. One damaged file must not keep the engine from recovering everything else."""
+    try:
+        content = _content(path)
+    except SystemFailure as error:
+        LOGGER.error("%s", error)  # noqa: TRY400  # the text says it all
+        return None
+    return None if content is None else content.owner

@@ -68,8 +68,8 @@ class _Place(msgspec.Struct, frozen=True, gc=False):
 def prepare(appends: Sequence[Append], cause: Cause, reply: bytes | None) -> Batch:
     """Encode what can be encoded before the place in the log is known.
 
-    Raises InvalidParameter for an event that is too large, ValueError for an append without events or a reply that
-    isn't JSON.
+    Raises InvalidParameter for an event that is too large or has no JSON form (text that isn't Unicode), ValueError for
+    an append without events or a reply that isn't JSON.
     """
     if not appends or not all(append.events for append in appends):
         raise ValueError("an append needs at least one event")
@@ -82,7 +82,10 @@ def prepare(appends: Sequence[Append], cause: Cause, reply: bytes | None) -> Bat
 
 
 def _encoded(event: Event) -> msgspec.Raw:
-    data = encode_event(event)
+    try:
+        data = encode_event(event)
+    except (UnicodeEncodeError, OverflowError) as error:
+        raise InvalidParameter(f"event {event.TYPE} can't be told in JSON: {error}") from error
     if len(data) > MAXIMUM_EVENT_BYTES:
         raise InvalidParameter(f"event {event.TYPE} has {len(data)} bytes, {MAXIMUM_EVENT_BYTES} are allowed")
     return msgspec.Raw(data)
@@ -229,5 +232,5 @@ def _entry(place: _Place, record: Record, stored: bytes, digest: bytes) -> Entry
             hash=digest,
         ),
         stored=stored,
-        changes_claims=place.change is not claims.UNCHANGED,
+        changes_claims=bool(record.take or record.release),
     )

@@ -92,7 +92,7 @@ class MemoryLog:
     async def verify(self, first: int = 1, last: int | None = None) -> None:
         """Recompute the chain over a range. Raises LogBroken that names the first bad sequence."""
         end = self.head if last is None else last
-        if end > self.head:
+        if max(first - 1, end) > self.head:
             raise LogBroken(f"event {self.head + 1} is missing from the log")
         previous = self._entries[first - 2].recorded.hash if first > 1 else chain.genesis(self._id)
         links = (

@@ -21,6 +21,7 @@ from events.log import LogBroken
 
 FORMAT: Final = 1
 PAGE_ROWS: Final = 200
+BUSY_TIMEOUT_S: Final = 5.0  # only programs that aren't ours can lock the database
 CHECKPOINT_PAGES: Final = 4000  # fewer, larger checkpoints: the median append never meets one
 JOURNAL_BYTES: Final = 32 * 1024 * 1024
 
@@ -99,9 +100,11 @@ class Segment:
         """Open both connections. Raises LogBroken for a file that isn't ours or can't be read."""
         async with AsyncExitStack() as stack:
             try:
-                writer = await stack.enter_async_context(aiosqlite.connect(path, factory=_WholeTransactions))
+                writer = await stack.enter_async_context(
+                    aiosqlite.connect(path, factory=_WholeTransactions, timeout=BUSY_TIMEOUT_S)
+                )
                 log_id = await _configure(writer, path)
-                reader = await stack.enter_async_context(aiosqlite.connect(path))
+                reader = await stack.enter_async_context(aiosqlite.connect(path, timeout=BUSY_TIMEOUT_S))
                 await _run(reader, "PRAGMA query_only = ON")
             except sqlite3.Error as error:
                 raise translated(error) from error
@@ -110,8 +113,10 @@ class Segment:
 
     async def close(self) -> None:
         """Close both connections; SQLite then moves its write-ahead log into the file."""
-        await self._reader.close()
-        await self._writer.close()
+        try:
+            await self._reader.close()
+        finally:
+            await self._writer.close()
 
     async def insert(self, entries: Sequence[Entry]) -> None:
         """Store entries durably, all or none. Raises Unavailable (disk full, nothing stored), LogBroken."""
@@ -191,6 +196,8 @@ class Segment:
             return list(await self._reader.execute_fetchall(sql, parameters))
         except sqlite3.Error as error:
             raise translated(error) from error
+        except ValueError as error:  # aiosqlite's word for a closed connection
+            raise Unavailable("the event log is closed") from error
 
 
 async def _configure(writer: aiosqlite.Connection, path: Path) -> str:

@@ -1,7 +1,6 @@
 """The log on disk; without it a crash would forget what clients were told.
 
-One task writes. It takes whatever was handed over while it wrote the last group and makes that one transaction, so a
-lone append waits for one fsync and many concurrent ones share theirs.
+One task writes (`group_commit`); reads go through a connection of their own.
 """
 
 import logging
@@ -12,46 +11,22 @@ from pathlib import Path
 from typing import Self
 
 import anyio
-import anyio.lowlevel
 from anyio.to_thread import run_sync
 
 from events import segment
 from events.envelope import Cause, Recorded
-from events.errors import EngineError, Unavailable
-from events.ledger import Batch, Clock, Draft, Entry, Ledger, prepare
+from events.group_commit import GroupCommit, Pending
+from events.ledger import Clock, Draft, Entry, Ledger, prepare
 from events.log import Append, ClaimTaken, Listener, LogBroken, VersionConflict
 from events.log_directory import DirectoryLock, create_file, newest_segment, segment_path, sync_directory
 from events.segment import Segment
 from events.tail import PAGE_EVENTS, Tail
 
-WAITING_APPENDS = 512  # the largest group
 KNOWN_STREAMS = 10_000
 CHECKED_EVENTS = 1000  # of the tail, at open
 CLOSE_TIMEOUT_S = 30
 
 LOGGER = logging.getLogger("shiplog.log")
-
-
-class _Pending:
-    """An append that was handed to the writer, and later what became of it."""
-
-    def __init__(self, batch: Batch) -> None:
-        self.batch = batch
-        self.recorded: Sequence[Recorded] = ()
-        self.error: EngineError | None = None
-
-
-class _Group:
-    """Appends that will share a transaction."""
-
-    def __init__(self) -> None:
-        self.pending: list[_Pending] = []
-        self.done = anyio.Event()
-
-    def fail(self, error: EngineError) -> None:
-        """None of it is in the log."""
-        for pending in self.pending:
-            pending.error = pending.error or type(error)(str(error))
 
 
 class SqliteLog:
@@ -62,12 +37,7 @@ class SqliteLog:
         self._ledger = ledger
         self._clock = clock
         self._tail = Tail(ledger.position.sequence, self._page)
-        self._room = anyio.Semaphore(WAITING_APPENDS, fast_acquire=True)
-        self._next = _Group()
-        self._handed_over = anyio.Event()
-        self._closing = False
-        self._written = anyio.Event()
-        self._writing = anyio.CancelScope(shield=True)
+        self._writer = GroupCommit(self._commit, self._tail.close)
 
     @classmethod
     @asynccontextmanager
@@ -83,7 +53,7 @@ class SqliteLog:
             log = cls(files, await _opened_ledger(files), clock)
             tasks = await stack.enter_async_context(anyio.create_task_group())
             stack.push_async_callback(log.aclose)
-            tasks.start_soon(log._write)
+            tasks.start_soon(log._writer.run)
             yield log
 
     @property
@@ -103,84 +73,25 @@ class SqliteLog:
 
         Raises VersionConflict, ClaimTaken, Unavailable (disk full, closed), LogBroken, InvalidParameter (too large).
         """
-        pending = _Pending(prepare(appends, cause, reply))
-        async with self._room:
-            self._refuse_when_ended()
-            group = self._next
-            group.pending.append(pending)
-            self._handed_over.set()
-            await group.done.wait()
-        if pending.error is not None:
-            raise pending.error
-        return pending.recorded
+        return await self._writer.append(prepare(appends, cause, reply))
 
-    def _refuse_when_ended(self) -> None:
-        self._refuse_when_broken()
-        if self._closing:
-            raise Unavailable("the event log is closed")
-
-    def _refuse_when_broken(self) -> None:
-        if self._tail.broken is not None:
-            raise LogBroken(str(self._tail.broken))
-
-    async def _write(self) -> None:
-        """The one task that writes; it ends when the log is closed and everything handed over is settled."""
-        try:
-            with self._writing:
-                while await self._something_handed_over():
-                    group, self._next = self._next, _Group()
-                    await self._write_group(group)
-                    await anyio.lowlevel.checkpoint()  # who was waiting for this group may join the next one
-        finally:
-            self._end_unwritten()
-            self._written.set()
-
-    async def _something_handed_over(self) -> bool:
-        while not self._next.pending:
-            if self._closing:
-                return False
-            self._handed_over = anyio.Event()
-            await self._handed_over.wait()
-        return True
-
-    def _end_unwritten(self) -> None:
-        """Only when the writer was ended by force: nobody may wait for ever."""
-        self._closing = True
-        self._next.fail(Unavailable("the event log is closed"))
-        self._next.done.set()
-
-    async def _write_group(self, group: _Group) -> None:
-        try:
-            await self._commit(group)
-        except EngineError as error:
-            self._break_if_broken(error)
-            group.fail(error)
-        except BaseException as error:
-            self._break_if_broken(failure := LogBroken(f"the event log's writer failed: {error!r}"))
-            group.fail(failure)
-            raise
-        finally:
-            group.done.set()
-
-    async def _commit(self, group: _Group) -> None:
-        self._refuse_when_broken()
-        await self._learn_versions(group.pending)
+    async def _commit(self, group: Sequence[Pending]) -> None:
+        await self._learn_versions(group)
         draft = Draft(self._ledger)
-        batches = self._admit(draft, group.pending)
-        if not batches:
-            return
-        await self._files.insert(draft.entries)
-        self._ledger.adopt(draft)
-        self._publish(batches)
+        batches = self._admit(draft, group)
+        if batches:
+            await self._files.insert(draft.entries)
+            self._ledger.adopt(draft)
+            self._publish(batches)
 
-    async def _learn_versions(self, group: Iterable[_Pending]) -> None:
+    async def _learn_versions(self, group: Iterable[Pending]) -> None:
         unknown = self._ledger.unknown(pending.batch for pending in group)
         if unknown:
             self._ledger.forget(keep=KNOWN_STREAMS)
             unknown = self._ledger.unknown(pending.batch for pending in group)
             self._ledger.learn(await self._files.versions(unknown))
 
-    def _admit(self, draft: Draft, group: Iterable[_Pending]) -> list[Sequence[Recorded]]:
+    def _admit(self, draft: Draft, group: Iterable[Pending]) -> list[Sequence[Recorded]]:
         """What goes to disk, batch by batch; who asked for something impossible gets the error."""
         batches: list[Sequence[Recorded]] = []
         for pending in group:
@@ -201,11 +112,6 @@ class SqliteLog:
         except Exception as error:
             LOGGER.exception("a listener of the event log failed")
             raise LogBroken(f"a listener failed on what is in the log: {error!r}") from error
-
-    def _break_if_broken(self, error: EngineError) -> None:
-        if isinstance(error, LogBroken) and not self._tail.closed:
-            LOGGER.critical("%s", error)
-            self._tail.close(error)
 
     async def wait_broken(self) -> LogBroken | None:
         """Wait until the log breaks (the engine must stop then) or is closed (None)."""
@@ -255,11 +161,7 @@ class SqliteLog:
 
     async def aclose(self) -> None:
         """Write what was handed over, end all subscriptions; later appends are refused."""
-        self._closing = True
-        self._handed_over.set()
-        with anyio.move_on_after(CLOSE_TIMEOUT_S, shield=True):
-            await self._written.wait()
-        self._writing.cancel()
+        await self._writer.aclose(CLOSE_TIMEOUT_S)
         self._tail.close()
 
 

@@ -108,7 +108,10 @@ class _Subscription:
 
     async def _more(self) -> None:
         if self._after < self._tail.head and not self._tail.closed:
-            self._page.extend(await self._read_page(self._after, PAGE_EVENTS))
+            page = await self._read_page(self._after, PAGE_EVENTS)
+            if not page or page[0].sequence != self._after + 1:
+                raise LogBroken(f"event {self._after + 1} is missing from the log")
+            self._page.extend(page)
         elif self._tail.broken is not None:
             raise self._tail.broken
         elif self._tail.closed:
