@@ -157,7 +157,7 @@ class Sender:
 @lru_cache(maxsize=256)
 def _head(status: int, headers: tuple[tuple[bytes, bytes], ...]) -> h11.Response:
     """Heads repeat, and checking each header anew would be a fifth of a short request's time."""
-    return h11.Response(status_code=status, headers=headers, reason=REASONS.get(status, b""))
+    return h11.Response(status_code=status, headers=list(headers), reason=REASONS.get(status, b""))
 
 
 async def _close(chunks: AsyncIterator[bytes]) -> None:
@@ -168,3 +168,7 @@ async def _close(chunks: AsyncIterator[bytes]) -> None:
         await close()
     except Exception:
         logger.exception("a streamed answer could not be closed")
+    except BaseExceptionGroup as group:  # a task group inside the iterator wraps the order to close among its errors
+        _, rest = group.split(GeneratorExit)
+        if rest is not None:
+            raise rest from None

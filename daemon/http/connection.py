@@ -88,7 +88,7 @@ class Connection:
             try:
                 while await self._serve_next(idle_timeout_s):
                     idle_timeout_s = self._service.limits.idle_timeout_s
-                await self._wire.linger()
+                await self._say_goodbye()
             except ClientGone:
                 logger.debug("the client left before it had its answer")
 
@@ -164,16 +164,20 @@ class Connection:
         if isinstance(answer, Hijack):
             await self._hijack(answer, exchange)
             return False
-        close = self._retiring or not self._can_drain(exchange)
         if isinstance(answer, StreamResponse):
             self._enter(Phase.STREAMING)
-            if not await self._sender.stream(
-                answer, head_only=exchange.head_only, close=close, wait_gone=self._wait_gone
-            ):
+            if not await self._stream(answer, exchange):
                 return False
         else:
+            close = self._retiring or not self._can_drain(exchange)
             await self._sender.respond(answer, head_only=exchange.head_only, close=close)
         return await self._drain() and self._wire.start_next()
+
+    async def _stream(self, answer: StreamResponse, exchange: Exchange) -> bool:
+        # the request's body may be large: the iterator is expected to read it
+        return await self._sender.stream(
+            answer, head_only=exchange.head_only, close=self._retiring, wait_gone=self._wait_gone
+        )
 
     async def _hijack(self, answer: Hijack, exchange: Exchange) -> None:
         if not await self._drain():
@@ -189,6 +193,11 @@ class Connection:
             logger.exception("%s broke off", exchange.line)
 
     # ---- parts
+
+    async def _say_goodbye(self) -> None:
+        self._phase = Phase.IDLE
+        if not self._retiring:
+            await self._wire.linger()
 
     def _enter(self, phase: Phase) -> None:
         """Begin what doesn't end by itself; not any more when the server is closing."""

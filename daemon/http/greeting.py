@@ -7,10 +7,11 @@ import ssl
 from typing import Any
 
 import anyio
-from anyio.abc import ByteStream, SocketStream, UNIXSocketStream
+from anyio.abc import ByteStream
 from anyio.streams.tls import TLSAttribute, TLSStream
 
 from daemon.http.peer import source_address, tcp_actor, tls_actor, unix_actor
+from daemon.http.stream import ConnectedStream
 from events.envelope import Actor
 
 logger = logging.getLogger(__name__)
@@ -29,12 +30,12 @@ async def greet(
     """Stream and actor; None when no TLS connection came about (the socket is closed). Raises OSError."""
     accepted.settimeout(0)
     if accepted.family == socket.AF_UNIX:
-        actor = unix_actor(accepted)
-        return await UNIXSocketStream.from_socket(accepted), actor
+        return ConnectedStream(accepted), unix_actor(accepted)
     accepted.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     for option, value in _KEEP_ALIVE:  # a client whose machine is gone would otherwise be streamed to for ever
         accepted.setsockopt(socket.IPPROTO_TCP, option, value)
-    stream = await SocketStream.from_socket(accepted)
+    stream = ConnectedStream(accepted)
     source = source_address(address)
     if context is None:
         return stream, tcp_actor(source)
@@ -48,7 +49,7 @@ async def close(stream: ByteStream) -> None:
 
 
 async def _shake_hands(
-    stream: SocketStream, context: ssl.SSLContext, source: str, timeout_s: float
+    stream: ConnectedStream, context: ssl.SSLContext, source: str, timeout_s: float
 ) -> tuple[ByteStream, Actor] | None:
     try:
         with anyio.fail_after(timeout_s):
