@@ -1,0 +1,55 @@
+"""The image handler: which command goes where, and what they share."""
+
+from pathlib import Path
+from typing import Any
+
+from events.base import Command
+from events.messages import image as m
+from handlers.context import Context, Handle
+from handlers.images import import_image, load, recovery, remove, tag
+from handlers.images.content import ContentStore
+from handlers.turns import Turns
+
+TURN_LIMIT_S = 3600.0  # an image may be large
+
+
+class ImageHandler:
+    """Images by id and name. `content_directory` keeps configurations, `scratch` expanded archives for a while."""
+
+    def __init__(self, content_directory: Path, scratch: Path) -> None:
+        self._content = ContentStore(content_directory)
+        self._scratch = scratch
+        self._turns = Turns(TURN_LIMIT_S)
+
+    def commands(self) -> dict[type[Command[Any]], Handle]:
+        """See `Handler.commands`."""
+        return {
+            m.LoadImages: self._load,
+            m.ImportImage: self._import,
+            m.TagImage: self._tag,
+            m.RemoveImage: self._remove,
+            m.AcquireImage: self._acquire,
+            m.ReleaseImage: self._release,
+        }
+
+    async def reconcile(self, context: Context) -> None:
+        """See `Handler.reconcile`."""
+        await recovery.reconcile(context, self._content, self._scratch)
+
+    async def _load(self, context: Context, command: m.LoadImages) -> m.LoadedImages:
+        return await load.load_images(context, command, self._content, self._scratch, self._turns)
+
+    async def _import(self, context: Context, command: m.ImportImage) -> m.ImportedImage:
+        return await import_image.import_image(context, command, self._content, self._turns)
+
+    async def _tag(self, context: Context, command: m.TagImage) -> None:
+        await tag.tag_image(context, command)
+
+    async def _remove(self, context: Context, command: m.RemoveImage) -> m.RemovedImage:
+        return await remove.remove_image(context, command, self._content, self._turns)
+
+    async def _acquire(self, context: Context, command: m.AcquireImage) -> None:
+        await tag.acquire_image(context, command)
+
+    async def _release(self, context: Context, command: m.ReleaseImage) -> None:
+        await tag.release_image(context, command)

@@ -1,0 +1,87 @@
+"""What RemoveImage may do, by dockerd's rules; pure, so that every rule can be read and tried alone.
+
+By name: the name goes; the image too if it was the last name. By id: all names go if they amount to one, or by force.
+Unlike dockerd's, an image that a stopped container uses stays even by force, without a name: the container needs it.
+"""
+
+import msgspec
+
+from events import references
+from events.lookup import NoSuchImage, names_by_id
+from events.projections.images import Image
+from events.projections.state import State
+from handlers.images.errors import ImageInUse, short_id
+
+
+class RemovalPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """Names to take away (canonical), and whether the image goes too."""
+
+    untag: tuple[str, ...]
+    delete: bool
+
+
+def plan_removal(state: State, image: Image, name: str, *, force: bool) -> RemovalPlan:
+    """Decide on a removal of `image`, which the client called `name`. Raises ImageInUse, NoSuchImage."""
+    if names_by_id(image, name):
+        return _plan_by_id(state, image, force=force)
+    return _plan_by_name(image, name, force=force)
+
+
+def _plan_by_name(image: Image, name: str, *, force: bool) -> RemovalPlan:
+    reference = _held(image, name)
+    if image.users and not force and _is_single(image.references):
+        user = short_id(min(image.users))
+        why = f"container {user} is using its referenced image {short_id(image.id)}"
+        raise ImageInUse(references.familiar(reference), why, forcible=True)
+    untag = (reference, *_orphaned_digests(image, reference))
+    last = len(untag) == len(image.references)
+    return RemovalPlan(untag=untag, delete=last and not image.users)
+
+
+def _plan_by_id(state: State, image: Image, *, force: bool) -> RemovalPlan:
+    subject, running = short_id(image.id), _running(state, image)
+    if running:
+        why = f"image is being used by running container {short_id(running)}"
+        raise ImageInUse(subject, why, forcible=False)
+    if not force and not _is_single(image.references):
+        raise ImageInUse(subject, "image is referenced in multiple repositories", forcible=True)
+    if image.users and (not force or not image.references):
+        why = f"image is being used by stopped container {short_id(min(image.users))}"
+        raise ImageInUse(subject, why, forcible=not force and bool(image.references))
+    return RemovalPlan(untag=image.references, delete=not image.users)
+
+
+def _held(image: Image, name: str) -> str:
+    """The image's reference that a name stands for."""
+    reference = references.parse(name).with_default_tag
+    for candidate in (reference.canonical, f"{reference.name}@{reference.digest}"):
+        if candidate in image.references:
+            return candidate
+    raise NoSuchImage(reference.familiar)
+
+
+def _running(state: State, image: Image) -> str:
+    """A container that uses the image and has a process, the oldest; "" for none."""
+    for container in state.containers:
+        if container.id in image.users and container.is_live:
+            return container.id
+    return ""
+
+
+def _is_single(names: tuple[str, ...]) -> bool:
+    """Whether names amount to one: at most one tag, and digests of the same repository only."""
+    tags = [name for name in names if "@" not in name]
+    repositories = {_repository(name) for name in names}
+    return len(tags) <= 1 and len(repositories) <= 1
+
+
+def _orphaned_digests(image: Image, removed: str) -> tuple[str, ...]:
+    """Digest references that go with the last tag of their repository."""
+    if "@" in removed:
+        return ()
+    same = [name for name in image.references if name != removed and _repository(name) == _repository(removed)]
+    return tuple(same) if all("@" in name for name in same) else ()
+
+
+def _repository(name: str) -> str:
+    return references.parse(name).name

@@ -1,0 +1,65 @@
+"""RemoveImage: names go, and with the last of them the image."""
+
+import anyio
+
+from events import references
+from events.errors import DeadlineExceeded, Unavailable
+from events.log import Append, VersionConflict
+from events.lookup import find_image
+from events.messages import image as m
+from events.projections.images import Image
+from handlers.context import DECISION_RETRIES, Context
+from handlers.images import naming
+from handlers.images.content import ContentStore
+from handlers.images.create import take_down
+from handlers.images.removal_plan import RemovalPlan, plan_removal
+from handlers.turns import Turns
+
+REMOVE_LIMIT_S = 600.0
+
+
+async def remove_image(context: Context, command: m.RemoveImage, content: ContentStore, turns: Turns) -> m.RemovedImage:
+    """Untag, and delete what has no name and no user. Raises NoSuchImage, ImageInUse."""
+    for _ in range(DECISION_RETRIES):
+        image = find_image(context.state.images, command.name)
+        async with turns.of(image.id):
+            if find_image(context.state.images, command.name).id != image.id:
+                continue  # names move while one waits
+            image = find_image(context.state.images, command.name)
+            plan = plan_removal(context.state, image, command.name, force=command.force)
+            try:
+                return await _carry_out(context, image, plan, content)
+            except VersionConflict:
+                continue
+    raise Unavailable("too many others are changing the same images; try again")
+
+
+async def _carry_out(context: Context, image: Image, plan: RemovalPlan, content: ContentStore) -> m.RemovedImage:
+    untagged = tuple(references.familiar(name) for name in plan.untag)
+    if not plan.delete:
+        removed = m.RemovedImage(untagged=untagged)
+        await context.append_all((_untagging(image, plan),), answer=removed)
+        return removed
+    with anyio.move_on_after(REMOVE_LIMIT_S, shield=True):  # once announced it is finished, whoever goes away
+        await context.append_all((_untagging(image, plan),))
+        return await _delete(context, image, untagged, content)
+    raise DeadlineExceeded(f"removing image {image.id} takes longer than {REMOVE_LIMIT_S:.0f} s")
+
+
+async def _delete(context: Context, image: Image, untagged: tuple[str, ...], content: ContentStore) -> m.RemovedImage:
+    await take_down(context, image.id, content)
+    gone = (chain for chain in reversed(image.layers) if context.state.layers.get(chain) is None)
+    removed = m.RemovedImage(untagged=untagged, deleted=(image.id, *gone))
+    await context.append(naming.stream(image.id), m.ImageRemoved(image_id=image.id), answer=removed)
+    return removed
+
+
+def _untagging(image: Image, plan: RemovalPlan) -> Append:
+    untagged = tuple(m.ImageUntagged(image_id=image.id, reference=name) for name in plan.untag)
+    requested = (m.ImageRemoveRequested(image_id=image.id),) if plan.delete else ()
+    return Append(
+        stream=naming.stream(image.id),
+        events=(*untagged, *requested),
+        expected=image.version,
+        release=tuple(map(naming.claim, plan.untag)),
+    )

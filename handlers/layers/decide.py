@@ -1,0 +1,121 @@
+"""Decisions about layers, pure: what is appended follows from the command and the state alone."""
+
+import hashlib
+import re
+
+from events.errors import InvalidParameter
+from events.log import Append
+from events.messages import layer as m
+from events.projections.layers import Layer, Layers
+from events.projections.state import State
+from handlers.layers.errors import LayerNotHeld, NoContainerLayer, NoSuchLayer, OtherDriver
+
+CONTAINER_PREFIX = "container-"
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+
+
+def chain_id(parent: str, diff_id: str) -> str:
+    """The identity of a layer with all below it (OCI image specification, config.md, "Layer ChainID")."""
+    if not parent:
+        return diff_id
+    return f"sha256:{hashlib.sha256(f'{parent} {diff_id}'.encode()).hexdigest()}"
+
+
+def check_digest(digest: str) -> None:
+    """Raises InvalidParameter for what can't be a layer's digest."""
+    if not _DIGEST.fullmatch(digest):
+        raise InvalidParameter(f"invalid layer digest {digest!r}")
+
+
+def stream(chain: str) -> str:
+    """The stream of a read-only layer."""
+    return f"layer/{chain}"
+
+
+def container_cache_id(container_id: str) -> str:
+    """The name on disk of a container's read-write layer."""
+    return f"{CONTAINER_PREFIX}{container_id}"
+
+
+def check_parent(layers: Layers, command: m.ApplyLayer) -> None:
+    """The layer below must be complete and held by who asks. Raises NoSuchLayer, LayerNotHeld."""
+    if not command.parent:
+        return
+    parent = layers.get(command.parent)
+    if parent is None or parent.status != "ready":
+        raise NoSuchLayer(command.parent)
+    if command.holder not in parent.holders:
+        raise LayerNotHeld(command.parent, command.holder)
+
+
+def hold(layer: Layer, holder: str) -> Append:
+    """Another holder for a complete layer."""
+    event = m.LayerHeld(chain_id=layer.chain_id, holder=holder)
+    return Append(stream=stream(layer.chain_id), events=(event,), expected=layer.version)
+
+
+def release(layers: Layers, holder: str) -> tuple[Append, ...]:
+    """Everything that a holder keeps, given up at once."""
+    return tuple(
+        Append(
+            stream=stream(layer.chain_id),
+            events=(m.LayerReleased(chain_id=layer.chain_id, holder=holder),),
+            expected=layer.version,
+        )
+        for layer in layers.held_by(holder)
+    )
+
+
+def removable(layers: Layers, chain: str, driver: str) -> Layer | None:
+    """The layer if nobody holds it and nothing stands on it, or if its removal was begun and never ended.
+
+    What another driver made stays until that driver is in use again.
+    """
+    layer = layers.get(chain)
+    if layer is None or layer.status == "applying" or layer.holders or layer.driver != driver:
+        return None
+    return None if any(other.parent == chain for other in layers) else layer
+
+
+def remove(layer: Layer) -> Append:
+    """The intent to remove it."""
+    event = m.LayerRemoveRequested(chain_id=layer.chain_id)
+    return Append(stream=stream(layer.chain_id), events=(event,), expected=layer.version)
+
+
+def lineage(layers: Layers, chain: str, driver: str) -> tuple[str, ...]:
+    """Cache ids of a layer and what is below it, top first; none for "".
+
+    Raises NoSuchLayer, and OtherDriver for a layer that the driver in use can't reach.
+    """
+    if chain and layers.get(chain) is None:
+        raise NoSuchLayer(chain)
+    found = layers.lineage(chain)
+    for layer in found:
+        check_driver(layer, driver)
+    return tuple(layer.cache_id for layer in found)
+
+
+def check_driver(layer: Layer, driver: str) -> None:
+    """Raises OtherDriver for a layer that the driver in use can't reach."""
+    if layer.driver != driver:
+        raise OtherDriver(layer.chain_id, layer.driver, driver)
+
+
+def container_parent(state: State, container_id: str) -> str:
+    """The chain id that a container's layer stands on, "" for none. Raises NoContainerLayer, NoSuchLayer."""
+    container = state.containers.get(container_id)
+    if container is None:
+        raise NoContainerLayer(container_id)
+    if not container.image_id:
+        return ""
+    image = state.images.get(container.image_id)
+    if image is None:
+        raise NoSuchLayer(container.image_id)
+    return image.layers[-1] if image.layers else ""
+
+
+def known_cache_ids(state: State) -> frozenset[str]:
+    """Names on disk that the log speaks of."""
+    containers = (container_cache_id(container.id) for container in state.containers)
+    return frozenset(layer.cache_id for layer in state.layers).union(containers)

@@ -1,0 +1,53 @@
+"""The layer handler: which command goes where, with the graph driver in use."""
+
+from typing import Any
+
+from events.base import Command
+from events.messages import layer as m
+from handlers.context import Context, Handle
+from handlers.layers import apply, containers, recovery, removal
+from handlers.layers.ports import GraphDriver
+from handlers.turns import Turns
+
+TURN_LIMIT_S = 3600.0  # a layer may be large
+
+
+class LayerHandler:
+    """Read-only layers by chain id, read-write layers by container."""
+
+    def __init__(self, driver: GraphDriver) -> None:
+        self._driver = driver
+        self._turns = Turns(TURN_LIMIT_S)
+
+    def commands(self) -> dict[type[Command[Any]], Handle]:
+        """See `Handler.commands`."""
+        return {
+            m.ApplyLayer: self._apply,
+            m.ReleaseLayers: self._release,
+            m.CreateContainerLayer: self._create,
+            m.MountContainerLayer: self._mount,
+            m.UnmountContainerLayer: self._unmount,
+            m.RemoveContainerLayer: self._remove,
+        }
+
+    async def reconcile(self, context: Context) -> None:
+        """See `Handler.reconcile`."""
+        await recovery.reconcile(context, self._driver, self._turns)
+
+    async def _apply(self, context: Context, command: m.ApplyLayer) -> m.AppliedLayer:
+        return await apply.apply_layer(context, command, self._driver, self._turns)
+
+    async def _release(self, context: Context, command: m.ReleaseLayers) -> None:
+        await removal.release_layers(context, command, self._driver, self._turns)
+
+    async def _create(self, context: Context, command: m.CreateContainerLayer) -> None:
+        await containers.create(context, command, self._driver)
+
+    async def _mount(self, context: Context, command: m.MountContainerLayer) -> m.MountedLayer:
+        return await containers.mount(context, command, self._driver, self._turns)
+
+    async def _unmount(self, _: Context, command: m.UnmountContainerLayer) -> None:
+        await containers.unmount(command, self._driver, self._turns)
+
+    async def _remove(self, _: Context, command: m.RemoveContainerLayer) -> None:
+        await containers.remove(command, self._driver, self._turns)

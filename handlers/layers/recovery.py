@@ -1,0 +1,44 @@
+"""Layers after a crash: what was begun is undone, what nobody knows is removed, and the log says so."""
+
+import logging
+
+import anyio
+
+from events.errors import EngineError
+from events.messages.system import OrphanRemoved
+from handlers.context import Context
+from handlers.layers import decide, removal
+from handlers.layers.ports import GraphDriver
+from handlers.turns import Turns
+
+LOGGER = logging.getLogger(__name__)
+OBJECT_LIMIT_S = 600.0
+
+
+async def reconcile(context: Context, driver: GraphDriver, turns: Turns) -> None:
+    """Settle open intents, remove layers that nobody needs, then directories that the log doesn't know."""
+    for layer in tuple(context.state.layers):
+        if layer.driver == driver.name:
+            await _settle(context, layer.chain_id, driver, turns)
+    await _remove_orphans(context, driver)
+
+
+async def _settle(context: Context, chain: str, driver: GraphDriver, turns: Turns) -> None:
+    """One stuck layer must not hold up the others; it is tried again when somebody wants it, and at the next start."""
+    try:
+        with anyio.fail_after(OBJECT_LIMIT_S):
+            await removal.settle(context, chain, driver)
+            await removal.remove_unneeded(context, chain, driver, turns)  # a release may have been interrupted
+    except (EngineError, TimeoutError):
+        LOGGER.exception("layer %s can't be settled", chain)
+
+
+async def _remove_orphans(context: Context, driver: GraphDriver) -> None:
+    for cache_id in sorted(await driver.list() - decide.known_cache_ids(context.state)):
+        try:
+            with anyio.fail_after(OBJECT_LIMIT_S):
+                await driver.remove(cache_id)
+        except (EngineError, TimeoutError):
+            LOGGER.exception("directory %s of the storage driver can't be removed", cache_id)
+        else:
+            await context.append("system/engine", OrphanRemoved(kind="directory", name=cache_id))
