@@ -4,6 +4,7 @@ Pure and synchronous. A `Draft` is a group of batches that isn't durable yet: ea
 whole, and the ledger takes the draft over once it is on disk.
 """
 
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
@@ -97,38 +98,40 @@ class Ledger:
     def __init__(self, position: Position, holders: dict[str, str]) -> None:
         self.position = position
         self.holders = holders  # claim -> stream
-        self._versions: dict[str, int] = {}  # the least recently used stream first
+        self._versions: OrderedDict[str, int] = OrderedDict()  # the least recently used stream first
 
     def version(self, stream: str) -> int:
-        """Version of a stream that was learnt or appended to; 0 for any other."""
+        """Version of a stream that was learnt or appended to; any other is taken for new (0)."""
         return self._versions.get(stream, 0)
 
     def unknown(self, batches: Iterable[Batch]) -> set[str]:
-        """Streams whose version has to be learnt before a draft can admit these batches."""
-        named = {append.stream for batch in batches for append in batch.appends}
-        named.add(ENGINE_STREAM)
-        return named - self._versions.keys()
+        """Streams whose version must be learnt first: those of which an append expects a version.
+
+        The others may be taken for new. Where that is wrong, version 1 is there already, so it can't go unnoticed.
+        """
+        expecting = {append.stream for batch in batches for append in batch.appends if append.expected}
+        return expecting - self._versions.keys()
 
     def learn(self, versions: Mapping[str, int]) -> None:
         """Take in the versions of streams, 0 for one that has no events."""
         self._versions.update(versions)
 
-    def forget(self, keep: int) -> None:
-        """Drop the versions of the least recently used streams; they can be learnt again."""
-        for stream in list(self._versions)[: max(0, len(self._versions) - keep)]:
-            del self._versions[stream]
-
     def adopt(self, draft: "Draft") -> None:
         """The draft is durable."""
         self.position = draft.position
         for stream, version in draft.versions.items():
-            self._versions.pop(stream, None)
             self._versions[stream] = version
+            self._versions.move_to_end(stream)
         for key, holder in draft.holders.items():
             if holder is None:
                 self.holders.pop(key, None)
             else:
                 self.holders[key] = holder
+
+    def forget(self, keep: int) -> None:
+        """Drop the versions of the least recently used streams; they can be learnt again."""
+        while len(self._versions) > keep:
+            self._versions.popitem(last=False)
 
 
 class Draft:

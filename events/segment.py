@@ -18,38 +18,13 @@ from events.envelope import Recorded
 from events.errors import EngineError, Unavailable
 from events.ledger import Entry, Position
 from events.log import LogBroken
+from events.segment_schema import FORMAT
 
-FORMAT: Final = 1
 PAGE_ROWS: Final = 200
 BUSY_TIMEOUT_S: Final = 5.0  # only programs that aren't ours can lock the database
 CHECKPOINT_PAGES: Final = 4000  # fewer, larger checkpoints: the median append never meets one
 JOURNAL_BYTES: Final = 32 * 1024 * 1024
 
-_SCHEMA: Final = f"""
-PRAGMA user_version = {FORMAT};
-CREATE TABLE log (id TEXT NOT NULL) STRICT;
-CREATE TABLE events (
-    sequence INTEGER PRIMARY KEY,
-    stream TEXT NOT NULL,
-    version INTEGER NOT NULL,
-    type TEXT NOT NULL,
-    command_id TEXT NOT NULL,
-    replies INTEGER NOT NULL,  -- 1: it concludes its command
-    claims INTEGER NOT NULL,  -- 1: claims change hands with it
-    record BLOB NOT NULL,
-    hash BLOB NOT NULL
-) STRICT;
-CREATE UNIQUE INDEX events_stream ON events (stream, version);
-CREATE INDEX events_replies ON events (command_id) WHERE replies = 1;
-CREATE INDEX events_claims ON events (sequence) WHERE claims = 1;
-CREATE TRIGGER events_no_update BEFORE UPDATE ON events BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END;
-CREATE TRIGGER events_no_delete BEFORE DELETE ON events BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END;
-CREATE TRIGGER events_dense BEFORE INSERT ON events
-    WHEN NEW.sequence <> (SELECT coalesce(max(sequence), 0) + 1 FROM events)
-    BEGIN SELECT RAISE(ABORT, 'the log is dense'); END;
-CREATE TRIGGER log_no_update BEFORE UPDATE ON log BEGIN SELECT RAISE(ABORT, 'the log keeps its id'); END;
-CREATE TRIGGER log_no_delete BEFORE DELETE ON log BEGIN SELECT RAISE(ABORT, 'the log keeps its id'); END;
-"""
 _PRAGMAS: Final = (
     "journal_mode = WAL",
     "synchronous = FULL",
@@ -64,6 +39,10 @@ _NO_SPACE: Final = "no space left on device for the event log: nothing was chang
 _BUSY: Final = "the event log's database is locked by another program: nothing was changed, try again"
 
 
+class VersionTaken(LogBroken):
+    """The stream has an event of this version: its writer knew less than the file does. Nothing was stored."""
+
+
 class _WholeTransactions(sqlite3.Connection):
     """aiosqlite crosses to its thread once for every call, so a whole transaction is made one call."""
 
@@ -72,18 +51,6 @@ class _WholeTransactions(sqlite3.Connection):
     ) -> sqlite3.Cursor:
         with self:
             return super().executemany(sql, parameters)
-
-
-def create(path: Path, log_id: str) -> None:
-    """Fill an empty file with the tables of a new log and make it durable (blocking)."""
-    connection = sqlite3.connect(path)
-    try:
-        connection.execute("PRAGMA synchronous = EXTRA")
-        connection.executescript(f"BEGIN; {_SCHEMA}")
-        connection.execute("INSERT INTO log VALUES (?)", (log_id,))
-        connection.commit()
-    finally:
-        connection.close()
 
 
 class Segment:
@@ -119,7 +86,7 @@ class Segment:
             await self._writer.close()
 
     async def insert(self, entries: Sequence[Entry]) -> None:
-        """Store entries durably, all or none. Raises Unavailable (disk full, nothing stored), LogBroken."""
+        """Store entries durably, all or none. Raises VersionTaken, Unavailable (disk full), LogBroken."""
         try:
             await self._writer.executemany(_INSERT, [_columns(entry) for entry in entries])
         except sqlite3.Error as error:
@@ -222,6 +189,8 @@ def translated(error: sqlite3.Error) -> EngineError:
             return Unavailable(_NO_SPACE)
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
             return Unavailable(_BUSY)
+        case _ if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_CONSTRAINT_UNIQUE:
+            return VersionTaken(f"another program wrote to the event log: {error}")
         case _:
             name = getattr(error, "sqlite_errorname", type(error).__name__)
             return LogBroken(f"the event log can't be trusted any more: {error} ({name})")

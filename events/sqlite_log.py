@@ -5,7 +5,7 @@ One task writes (`group_commit`); reads go through a connection of their own.
 
 import logging
 import secrets
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Self
@@ -13,13 +13,13 @@ from typing import Self
 import anyio
 from anyio.to_thread import run_sync
 
-from events import segment
 from events.envelope import Cause, Recorded
 from events.group_commit import GroupCommit, Pending
-from events.ledger import Clock, Draft, Entry, Ledger, prepare
+from events.ledger import ENGINE_STREAM, Clock, Draft, Entry, Ledger, prepare
 from events.log import Append, ClaimTaken, Listener, LogBroken, VersionConflict
 from events.log_directory import DirectoryLock, create_file, newest_segment, segment_path, sync_directory
-from events.segment import Segment
+from events.segment import Segment, VersionTaken
+from events.segment_schema import create
 from events.tail import PAGE_EVENTS, Tail
 
 KNOWN_STREAMS = 10_000
@@ -76,20 +76,26 @@ class SqliteLog:
         return await self._writer.append(prepare(appends, cause, reply))
 
     async def _commit(self, group: Sequence[Pending]) -> None:
-        await self._learn_versions(group)
+        await self._learn(self._ledger.unknown(pending.batch for pending in group))
+        try:
+            await self._store(group)
+        except VersionTaken:  # a stream that was taken for new isn't
+            named = {append.stream for pending in group for append in pending.batch.appends}
+            await self._learn(named | {ENGINE_STREAM})
+            await self._store(group)
+
+    async def _learn(self, streams: Collection[str]) -> None:
+        if streams:
+            self._ledger.learn(await self._files.versions(streams))
+
+    async def _store(self, group: Iterable[Pending]) -> None:
         draft = Draft(self._ledger)
         batches = self._admit(draft, group)
         if batches:
             await self._files.insert(draft.entries)
             self._ledger.adopt(draft)
-            self._publish(batches)
-
-    async def _learn_versions(self, group: Iterable[Pending]) -> None:
-        unknown = self._ledger.unknown(pending.batch for pending in group)
-        if unknown:
             self._ledger.forget(keep=KNOWN_STREAMS)
-            unknown = self._ledger.unknown(pending.batch for pending in group)
-            self._ledger.learn(await self._files.versions(unknown))
+            self._publish(batches)
 
     def _admit(self, draft: Draft, group: Iterable[Pending]) -> list[Sequence[Recorded]]:
         """What goes to disk, batch by batch; who asked for something impossible gets the error."""
@@ -103,6 +109,7 @@ class SqliteLog:
             except (VersionConflict, ClaimTaken) as error:
                 pending.error = error
             else:
+                pending.error = None
                 batches.append(pending.recorded)
         return batches
 
@@ -178,7 +185,7 @@ def _new_segment(directory: Path) -> Path:
     path = segment_path(directory, first=1)
     draft = path.with_suffix(".new")
     create_file(draft)
-    segment.create(draft, secrets.token_hex(16))
+    create(draft, secrets.token_hex(16))
     draft.rename(path)
     sync_directory(directory)
     return path

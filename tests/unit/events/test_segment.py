@@ -6,7 +6,7 @@ import pytest
 
 from events.errors import EngineError, Unavailable
 from events.log import LogBroken
-from events.segment import translated
+from events.segment import VersionTaken, translated
 
 
 @pytest.mark.parametrize(
@@ -18,7 +18,8 @@ from events.segment import translated
         (sqlite3.SQLITE_IOERR_FSYNC, LogBroken, "the text of it (SQLITE_IOERR_FSYNC)"),
         (sqlite3.SQLITE_IOERR_WRITE, LogBroken, "can't be trusted any more"),
         (sqlite3.SQLITE_CORRUPT, LogBroken, "can't be trusted any more"),
-        (sqlite3.SQLITE_CONSTRAINT_UNIQUE, LogBroken, "can't be trusted any more"),
+        (sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY, LogBroken, "can't be trusted any more"),
+        (sqlite3.SQLITE_CONSTRAINT_UNIQUE, VersionTaken, "another program wrote"),
     ],
 )
 def test_errors_by_code(code: int, meaning: type[EngineError], text: str) -> None:

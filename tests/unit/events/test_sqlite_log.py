@@ -17,7 +17,7 @@ import pytest
 
 from events.envelope import ENGINE, Cause, Recorded
 from events.errors import Unavailable
-from events.log import Append, ClaimTaken, EventLog, LogBroken
+from events.log import Append, ClaimTaken, EventLog, LogBroken, VersionConflict
 from events.log_directory import LogInUse
 from events.messages.container import ContainerCreated
 from events.sqlite_log import CHECKED_EVENTS, SqliteLog
@@ -86,6 +86,47 @@ async def test_versions_of_many_streams_are_learnt_again(tmp_path: Path, monkeyp
             for number in range(6):
                 await log.append([on(f"a/{number}")], cause=CAUSE)
         assert [r.version for r in await everything(log)] == [1] * 6 + [2] * 6 + [3] * 6
+
+
+async def test_streams_from_before_are_not_taken_for_new(tmp_path: Path) -> None:
+    async with open_log(tmp_path) as log:
+        await log.append([on("a/1", 2), on("a/2", 3)], cause=CAUSE)
+    async with open_log(tmp_path) as log:
+        outcomes: dict[str, object] = {}
+
+        async def append(name: str, batch: Append) -> None:
+            try:
+                outcomes[name] = [recorded.version for recorded in await log.append([batch], cause=CAUSE)]
+            except (VersionConflict, ClaimTaken) as error:
+                outcomes[name] = str(error)
+
+        stale = Append(stream="a/1", events=on("a/1").events, expected=0, take=("name/web",))
+        async with anyio.create_task_group() as tasks:  # one group: the first is refused, and what it took is free
+            tasks.start_soon(append, "stale", stale)
+            tasks.start_soon(append, "claim", on("a/3", take=["name/web"]))
+            tasks.start_soon(append, "known", on("a/2"))
+        assert outcomes == {"stale": "stream a/1 is at version 2, not 0", "claim": [1], "known": [4]}
+        assert await log.claim_holder("name/web") == "a/3"
+        await log.verify()
+
+
+async def test_the_clock_may_jump_while_the_log_is_closed(tmp_path: Path) -> None:
+    clock = SetClock()
+    for _ in range(2):
+        async with SqliteLog.open(tmp_path / "log", clock) as log:
+            await log.append([on("a/1")], cause=CAUSE)
+        clock.ns -= 7_200_000_000_000
+    async with SqliteLog.open(tmp_path / "log", clock) as log:
+        await log.append([on("a/1")], cause=CAUSE)
+        events = await everything(log)
+    assert [(r.stream, r.version) for r in events] == [
+        ("a/1", 1),
+        ("system/engine", 1),
+        ("a/1", 2),
+        ("system/engine", 2),
+        ("a/1", 3),
+    ]
+    assert [r.time_ns - events[0].time_ns for r in events] == [0, 1, 2, 3, 4]
 
 
 async def test_modes_keep_others_out(tmp_path: Path) -> None:
