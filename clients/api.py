@@ -1,0 +1,231 @@
+"""An asynchronous client of the engine's API; without it whoever has no docker CLI would have to speak HTTP by hand."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import urlencode, urlsplit
+
+import anyio
+import anyio.abc
+import h11
+import msgspec
+
+DEFAULT_HOST = "unix:///run/shiplog/shiplog.sock"
+CONNECT_TIMEOUT_S = 10.0
+ANSWER_TIMEOUT_S = 600.0  # until an answer's head: a command may take long
+CHUNK_BYTES = 65536
+CONTINUE, FAILED = 100, 400  # RFC 9110, 15
+
+Answer = TypeVar("Answer")
+Query = Mapping[str, str | int | bool]
+
+
+class ApiError(Exception):
+    """The engine refused or failed; `status` is the HTTP status."""
+
+    def __init__(self, status: int, message: str) -> None:
+        self.status, self.message = status, message
+        super().__init__(message)
+
+
+class EngineUnreachable(Exception):
+    """Nobody answers, or not in HTTP."""
+
+
+class _Message(msgspec.Struct, frozen=True):
+    """The body of an error."""
+
+    message: str = ""
+
+
+class Client:
+    """Speaks to `unix://PATH` or `tcp://HOST:PORT`; every request has a connection of its own."""
+
+    def __init__(self, host: str = DEFAULT_HOST) -> None:
+        self._host = host
+
+    async def get(self, path: str, answer: type[Answer], query: Query | None = None) -> Answer:
+        """The JSON of an answer, as a type that msgspec knows. Raises ApiError, EngineUnreachable."""
+        async with self.stream("GET", path, query) as chunks:
+            return await decode(chunks, answer)
+
+    async def post(self, path: str, answer: type[Answer], query: Query | None = None, body: object = None) -> Answer:
+        """Send JSON (None: no body) and return the answer's. Raises as `get`."""
+        async with self.stream("POST", path, query, body=body) as chunks:
+            return await decode(chunks, answer)
+
+    async def act(self, method: str, path: str, query: Query | None = None) -> None:
+        """Ask for something that has no answer but success. Raises as `get`."""
+        async with self.stream(method, path, query) as chunks:
+            async for _ in chunks:
+                pass
+
+    @asynccontextmanager
+    async def stream(
+        self, method: str, path: str, query: Query | None = None, *, body: object = None, file: Path | None = None
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        """Enters once the answer's head is there; yields its body as it comes. The request's body is JSON or a file."""
+        async with self._connection() as connection:
+            await connection.send_request(method, _target(path, query), body, file)
+            await connection.read_head()
+            yield connection.body()
+
+    @asynccontextmanager
+    async def attach(self, path: str, query: Query | None = None) -> AsyncIterator["Attached"]:
+        """POST and take the connection over as raw bytes in both directions."""
+        async with self._connection() as connection:
+            await connection.send_request("POST", _target(path, query), None, None, upgrade=True)
+            yield Attached(connection.stream, await connection.read_upgrade())
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator["_Connection"]:
+        try:
+            with anyio.fail_after(CONNECT_TIMEOUT_S):
+                stream = await _connect(self._host)
+        except (OSError, TimeoutError) as error:
+            raise EngineUnreachable(f"cannot connect to the engine at {self._host}: is shiplogd running?") from error
+        async with stream:
+            try:
+                yield _Connection(stream)
+            except (h11.RemoteProtocolError, anyio.BrokenResourceError, TimeoutError) as error:
+                raise EngineUnreachable(f"the engine at {self._host} went away: {error}") from error
+
+
+class Attached:
+    """A taken-over connection; `early` are bytes that came with the answer's head."""
+
+    def __init__(self, stream: anyio.abc.ByteStream, early: bytes) -> None:
+        self._stream, self._early = stream, early
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """What the engine sends, until it closes its side."""
+        if self._early:
+            yield self._early
+        while True:
+            try:
+                yield await self._stream.receive(CHUNK_BYTES)
+            except anyio.EndOfStream:
+                return
+
+    async def send(self, data: bytes) -> None:
+        """To the container's stdin."""
+        await self._stream.send(data)
+
+    async def send_eof(self) -> None:
+        """The container's stdin ends."""
+        await self._stream.send_eof()
+
+
+class _Connection:
+    """One request and its answer."""
+
+    def __init__(self, stream: anyio.abc.ByteStream) -> None:
+        self.stream = stream
+        self._protocol = h11.Connection(h11.CLIENT)
+
+    async def send_request(
+        self, method: str, target: str, body: object, file: Path | None, *, upgrade: bool = False
+    ) -> None:
+        """Head and body; a file goes in chunks."""
+        content = msgspec.json.encode(body) if body is not None else b""
+        headers = [("Host", "shiplog"), ("User-Agent", "shiplog")]
+        if upgrade:
+            headers += [("Connection", "Upgrade"), ("Upgrade", "tcp")]
+        if body is not None:
+            headers.append(("Content-Type", "application/json"))
+        if file is not None:
+            headers += [("Content-Type", "application/x-tar"), ("Transfer-Encoding", "chunked")]
+        else:
+            headers.append(("Content-Length", str(len(content))))
+        await self._send(h11.Request(method=method, target=target, headers=headers))
+        async for chunk in _file_chunks(file):
+            await self._send(h11.Data(data=chunk))
+        if content:
+            await self._send(h11.Data(data=content))
+        await self._send(h11.EndOfMessage())
+
+    async def read_head(self) -> None:
+        """Raises ApiError for anything but success."""
+        with anyio.fail_after(ANSWER_TIMEOUT_S):
+            event = await self._next()
+        if not isinstance(event, h11.Response):
+            raise EngineUnreachable("the engine closed the connection without an answer")
+        if event.status_code >= FAILED:
+            raise await self._error(event.status_code)
+
+    async def read_upgrade(self) -> bytes:
+        """As `read_head` for a takeover; returns what came after the head."""
+        with anyio.fail_after(ANSWER_TIMEOUT_S):
+            event = await self._next()
+        if isinstance(event, h11.Response) and event.status_code >= FAILED:
+            raise await self._error(event.status_code)
+        if not isinstance(event, h11.InformationalResponse):
+            raise EngineUnreachable("the engine didn't hand the connection over")
+        return bytes(self._protocol.trailing_data[0])
+
+    async def body(self) -> AsyncIterator[bytes]:
+        """The answer's body as it comes."""
+        while isinstance(event := await self._next(), h11.Data):
+            yield bytes(event.data)
+
+    async def _error(self, status: int) -> ApiError:
+        content = b"".join([chunk async for chunk in self.body()])
+        try:
+            message = msgspec.json.decode(content, type=_Message).message
+        except msgspec.DecodeError:
+            message = content.decode(errors="replace")
+        return ApiError(status, message.strip() or f"HTTP status {status}")
+
+    async def _send(self, event: h11.Event) -> None:
+        data = self._protocol.send(event)
+        if data:
+            await self.stream.send(data)
+
+    async def _next(self) -> h11.Event:
+        while True:
+            event = self._protocol.next_event()
+            if isinstance(event, h11.InformationalResponse) and event.status_code == CONTINUE:
+                continue
+            if isinstance(event, h11.Event):
+                return event
+            if event is h11.PAUSED:
+                raise EngineUnreachable("the engine switched protocols without being asked to")
+            self._protocol.receive_data(await self._receive())
+
+    async def _receive(self) -> bytes:
+        try:
+            return await self.stream.receive(CHUNK_BYTES)
+        except anyio.EndOfStream:
+            return b""
+
+
+async def _connect(host: str) -> anyio.abc.ByteStream:
+    parts = urlsplit(host)
+    if parts.scheme == "unix":
+        return await anyio.connect_unix(parts.path)
+    if parts.scheme == "tcp" and parts.hostname and parts.port:
+        return await anyio.connect_tcp(parts.hostname, parts.port)
+    raise EngineUnreachable(f"{host} is neither unix://PATH nor tcp://HOST:PORT")
+
+
+async def _file_chunks(file: Path | None) -> AsyncIterator[bytes]:
+    if file is None:
+        return
+    async with await anyio.open_file(file, "rb") as opened:
+        while chunk := await opened.read(CHUNK_BYTES):
+            yield chunk
+
+
+def _target(path: str, query: Query | None) -> str:
+    words = {key: str(value).lower() if isinstance(value, bool) else value for key, value in (query or {}).items()}
+    return f"{path}?{urlencode(words)}" if words else path
+
+
+async def decode(chunks: AsyncIterator[bytes], answer: type[Answer]) -> Answer:
+    """A whole body as a type. Raises EngineUnreachable for one that isn't."""
+    content = b"".join([chunk async for chunk in chunks])
+    try:
+        return msgspec.json.decode(content, type=answer)
+    except msgspec.DecodeError as error:
+        raise EngineUnreachable(f"the engine's answer can't be read: {error}") from error
