@@ -26,7 +26,9 @@ class LiveProcess(msgspec.Struct, frozen=True, kw_only=True):
     """A process that exists."""
 
     pid: int
-    monitor_pid: int  # conmon
+    monitor_pid: int  # conmon; 0 when it is lost
+    started: bool = True  # it runs its program; False while it waits for its start
+    frozen: bool = False
 
 
 class ExitStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,6 +38,7 @@ class ExitStatus(msgspec.Struct, frozen=True, kw_only=True):
     oom_killed: bool
     finished_at_ns: int
     known: bool = True  # False: nobody saw it; the code is 255
+    run: int = 0  # of a first process: the plan's; 0 when not known
 
 
 class ExecPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,6 +105,12 @@ class Runtime(Protocol):
 
     async def wait_exec(self, container_id: str, exec_id: str) -> ExitStatus:
         """Wait for the end of an exec, also one that an earlier daemon made."""
+
+    async def find_exec(self, container_id: str, exec_id: str) -> LiveProcess | None:
+        """The process of an exec if it lives, also one that an earlier daemon made."""
+
+    async def forget_exec(self, container_id: str, exec_id: str) -> None:
+        """Remove what is left of an ended exec; its exit status must be in the log by now."""
 
     async def list(self) -> frozenset[str]:
         """Container ids of which anything (runtime state, bundle, monitor) is on the host."""

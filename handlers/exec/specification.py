@@ -12,7 +12,6 @@ from events.projections.containers import Container
 from handlers.exec import (
     capabilities,
     cgroup_resources,
-    devices,
     environment,
     mounts,
     namespaces,
@@ -22,6 +21,8 @@ from handlers.exec import (
     security,
     users,
 )
+from handlers.exec import devices as device_rules
+from handlers.exec.devices import HostDevice
 from handlers.exec.host_facts import HostFacts
 
 MASKED_PATHS = (
@@ -55,7 +56,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     mounts: tuple[ResolvedMount, ...]
     passwd: str = ""  # text of the image's files
     group: str = ""
-    devices: tuple[devices.HostDevice, ...] = ()  # asked for, or all of the host's for a privileged one
+    devices: tuple[HostDevice, ...] = ()  # asked for, or all of the host's for a privileged one
     device_numbers: dict[str, tuple[int, int]] = {}  # of the block devices that limits name
     pids: dict[str, int] = {}  # of the containers whose namespaces are joined
 
@@ -72,7 +73,7 @@ def build(request: Request, facts: HostFacts, settings: Settings) -> Built:
     container = request.container
     host = container.host
     process, warnings = _process(request, facts, settings)
-    rules = devices.rules(request.devices, host.device_cgroup_rules, privileged=host.privileged)
+    rules = device_rules.rules(request.devices, host.device_cgroup_rules, privileged=host.privileged)
     limits = cgroup_resources.build(host, facts, rules, lambda path: request.device_numbers[path])
     filter_, filter_warnings = _seccomp(request, facts, settings)
     options = security.parse(host.security_opt)
@@ -86,7 +87,7 @@ def build(request: Request, facts: HostFacts, settings: Settings) -> Built:
         ),
         cgroups_path=cgroups_path(container, settings),
         resources=limits.resources,
-        devices=devices.nodes(request.devices),
+        devices=device_rules.nodes(request.devices),
         seccomp=filter_,
         sysctl=_sysctls(request),
         rootfs_propagation=mounts.rootfs_propagation(request.mounts),

@@ -1,0 +1,280 @@
+"""Containers' first processes by conmon and an OCI runtime; they outlive the daemon, which finds them again."""
+
+import os
+import shutil
+from pathlib import Path
+
+import anyio
+import anyio.to_thread
+import msgspec
+
+from events.errors import SystemFailure
+from handlers.context import Clock, SystemClock
+from handlers.exec.drivers import exits, monitor, record, refusals
+from handlers.exec.drivers.execs import Execs
+from handlers.exec.drivers.layout import Layout, remove_tree
+from handlers.exec.drivers.oci_runtime import OciRuntime
+from handlers.exec.drivers.output import OutputFiles
+from handlers.exec.drivers.removal import Removal
+from handlers.exec.drivers.sessions import StdinSession, connect
+from handlers.exec.drivers.waits import Waits
+from handlers.exec.ports import ExecPlan, ExitStatus, LiveProcess, ProcessPlan, Session
+from handlers.instance import Instance
+from handlers.kernel import cgroups
+from handlers.kernel.calls import attempt
+from handlers.kernel.pidfd import ProcessHandle, boot_id, start_time
+
+CREATE_TIMEOUT_S = 60.0
+_CLEANUP_TIMEOUT_S = 60.0
+
+
+class _Paths(msgspec.Struct, rename="camel"):
+    """What the driver itself must know of a specification."""
+
+    cgroups_path: str = ""
+
+
+class _Outline(msgspec.Struct):
+    linux: _Paths
+
+
+class ConmonRuntime(OutputFiles):
+    """`Runtime` and `Streams` of handlers/exec/ports.py.
+
+    `conmon` is conmon's path; runtimes come by path with each plan. Raises SocketPathTooLong for a long exec-root.
+    """
+
+    def __init__(
+        self, instance: Instance, conmon: str, *, systemd_cgroup: bool = False, clock: Clock | None = None
+    ) -> None:
+        self._layout = Layout(instance)
+        self._conmon = conmon
+        self._systemd_cgroup = systemd_cgroup
+        self._clock = clock or SystemClock()
+        self._waits = Waits()
+        self._runtime = OciRuntime(self._layout, systemd_cgroup=systemd_cgroup)
+        self._execs = Execs(self._layout, conmon, self._runtime, self._waits, self._clock)
+        self._removal = Removal(
+            self._layout, conmon, self._runtime, self._execs, self._waits, systemd_cgroup=systemd_cgroup
+        )
+        super().__init__(self._layout, self._clock)
+
+    # ---- a container's first process
+
+    async def create(self, plan: ProcessPlan) -> LiveProcess:
+        """Up to the point where the process waits for its start. Raises StartError, with nothing left behind."""
+        await self.delete(plan.container_id)
+        try:
+            with attempt(f"prepare container {plan.container_id}"):
+                directory = await anyio.to_thread.run_sync(_prepare, self._layout, plan)
+            live = await self._launch(plan, directory)
+        except BaseException as error:
+            with anyio.CancelScope(shield=True), anyio.move_on_after(_CLEANUP_TIMEOUT_S):
+                await self.delete(plan.container_id)
+            if isinstance(error, monitor.RuntimeRefused):
+                raise refusals.of_create(error.text) from error
+            raise
+        self.run_begins(plan.container_id)
+        return live
+
+    async def _launch(self, plan: ProcessPlan, directory: Path) -> LiveProcess:
+        with monitor.pipes(1) as (sync,):
+            # with both ends in its hands conmon doesn't die when the daemon does: nobody else need hold the other
+            inherit = (sync.read_end, sync.write_end)
+            environment = {"_OCI_SYNCPIPE": str(sync.write_end)}
+            with await monitor.launch(self._arguments(plan, directory), directory, environment, inherit) as conmon:
+                what = f"creating container {plan.container_id}"
+                pid = await monitor.bounded(CREATE_TIMEOUT_S, sync, conmon, what)
+                _remember(directory, pid, conmon)
+                return LiveProcess(pid=pid, monitor_pid=conmon.pid, started=False)
+
+    def _arguments(self, plan: ProcessPlan, directory: Path) -> list[str]:
+        container_id = plan.container_id
+        stays_open = plan.terminal or (plan.stdin and not plan.stdin_once)
+        return [
+            *monitor.arguments(
+                self._conmon,
+                plan.runtime,
+                self._runtime.global_arguments(plan.runtime),
+                container_id,
+                container_id,
+                directory,
+                self._layout.exits(container_id) / str(plan.run),
+            ),
+            *("-l", f"k8s-file:{self._layout.output(container_id)}"),
+            *(("-s",) if self._systemd_cgroup else ()),
+            *(("-i",) if plan.stdin else ()),
+            *(("-t",) if plan.terminal else ()),
+            *(("--leave-stdin-open",) if stays_open else ()),
+        ]
+
+    async def start(self, container_id: str) -> None:
+        """Let it run its program."""
+        found = self._record(container_id)
+        process = found.process()
+        if process is None:
+            raise SystemFailure(f"cannot start container {container_id}: its process has ended")
+        with process:
+            await self._runtime.start(found.runtime, container_id, process)
+
+    async def signal(self, container_id: str, signal: int) -> bool:
+        """Send a signal to the first process; False when it has ended."""
+        found = record.read(self._layout.run(container_id))
+        process = found.process() if found else None
+        if process is None:
+            return False
+        with process, attempt(f"signal container {container_id}"):
+            return process.send(signal)
+
+    async def freeze(self, container_id: str, *, frozen: bool) -> None:
+        """Freeze or thaw all processes of the container."""
+        await self._group(container_id).freeze(frozen=frozen)
+
+    async def resize(self, container_id: str, exec_id: str, height: int, width: int) -> None:
+        """Set a terminal's size."""
+        directory = self._layout.exec(container_id, exec_id) if exec_id else self._layout.run(container_id)
+        with attempt("resize the terminal"):
+            descriptor = os.open(directory / "ctl", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            try:
+                os.write(descriptor, f"1 {height} {width}\n".encode())
+            finally:
+                os.close(descriptor)
+
+    async def delete(self, container_id: str) -> None:
+        """Kill what is left; take down runtime state, cgroup, monitor and bundle, also execs."""
+        await self._removal.remove(container_id)
+
+    async def remove_files(self, container_id: str) -> None:
+        """Remove the durable output and exit files; who waits for a next run waits in vain."""
+        self.run_begins(container_id)
+        self._layout.output(container_id).unlink(missing_ok=True)
+        await anyio.to_thread.run_sync(remove_tree, self._layout.exits(container_id))
+
+    async def find(self, container_id: str) -> LiveProcess | None:
+        """The process if it lives, also one that an earlier daemon made."""
+        found = record.read(self._layout.run(container_id))
+        process = found.process() if found else None
+        if found is None or process is None:
+            return None
+        process.close()
+        started = await self._runtime.is_started(found.runtime, container_id)
+        conmon = found.monitor()
+        if conmon is not None:
+            conmon.close()
+        return LiveProcess(
+            pid=found.pid,
+            monitor_pid=conmon.pid if conmon else 0,
+            started=started,
+            frozen=self._group(container_id).is_frozen(),
+        )
+
+    async def wait(self, container_id: str) -> ExitStatus:
+        """Wait for the end of the process, then tell how it ended."""
+        directory, exit_files = self._layout.run(container_id), self._layout.exits(container_id)
+        with self._waits.one(container_id):
+            found = record.read(directory)
+            if found is not None:
+                await exits.end_of(found)
+            status = exits.of_run(exit_files, container_id, directory, found)
+        return status or ExitStatus(
+            exit_code=exits.UNKNOWN_EXIT_CODE,
+            oom_killed=False,
+            finished_at_ns=self._clock.now_ns(),
+            known=False,
+            run=found.run if found else 0,
+        )
+
+    async def list(self) -> frozenset[str]:
+        """Container ids of which anything (runtime state, bundle, monitor) is on the host."""
+        records = [record.read(place) for place in self._layout.runs()]
+        states = {state.name for root in self._layout.runtime_roots() for state in root.iterdir() if state.is_dir()}
+        return frozenset(found.container_id for found in records if found) | states
+
+    def processes(self, container_id: str) -> tuple[int, ...]:
+        """Host pids in the container's cgroup."""
+        found = record.read(self._layout.run(container_id))
+        return found.cgroup.processes() if found and found.cgroup else ()
+
+    # ---- execs
+
+    async def exec(self, plan: ExecPlan) -> LiveProcess:
+        """Run a process in the container."""
+        return await self._execs.make(plan)
+
+    async def wait_exec(self, container_id: str, exec_id: str) -> ExitStatus:
+        """Wait for the end of an exec."""
+        return await self._execs.wait(container_id, exec_id)
+
+    async def find_exec(self, container_id: str, exec_id: str) -> LiveProcess | None:
+        """The process of an exec if it lives."""
+        return await self._execs.find(container_id, exec_id)
+
+    async def forget_exec(self, container_id: str, exec_id: str) -> None:
+        """Remove what is left of an ended exec."""
+        await self._execs.forget(container_id, exec_id)
+
+    # ---- input
+
+    async def open_stdin(self, container_id: str) -> Session:
+        """Connect to stdin of a live first process."""
+        found = self._record(container_id)
+        connection = connect(self._layout.run(container_id))
+        return StdinSession(connection, terminal=found.terminal, stdin_once=found.stdin_once)
+
+    async def exec_session(self, exec_id: str) -> Session:
+        """Announce that an exec's streams are wanted."""
+        return self._execs.announce(exec_id)
+
+    def _record(self, container_id: str) -> record.Record:
+        found = record.read(self._layout.run(container_id))
+        if found is None:
+            raise SystemFailure(f"container {container_id} has no process")
+        return found
+
+    def _group(self, container_id: str) -> cgroups.Group:
+        group = self._record(container_id).cgroup
+        if group is None:
+            raise SystemFailure(f"container {container_id} has no control group")
+        return group
+
+
+def _prepare(layout: Layout, plan: ProcessPlan) -> Path:
+    """Make the bundle. It appears with its record in it, so that whatever exists can be found and removed."""
+    staging, directory = layout.staging(plan.container_id), layout.run(plan.container_id)
+    for place in (staging, staging / "persist", staging / "e"):
+        place.mkdir(mode=0o700, parents=True)
+    fresh = record.Record(
+        container_id=plan.container_id,
+        runtime=plan.runtime,
+        boot_id=boot_id(),
+        run=plan.run,
+        terminal=plan.terminal,
+        stdin=plan.stdin,
+        stdin_once=plan.stdin_once,
+        cgroups_path=msgspec.json.decode(plan.specification, type=_Outline).linux.cgroups_path,
+    )
+    record.write(staging, fresh)
+    configuration = staging / "config.json"
+    configuration.touch(mode=0o600)
+    configuration.write_bytes(plan.specification)
+    exit_files = layout.exits(plan.container_id)
+    shutil.rmtree(exit_files, ignore_errors=True)
+    (exit_files / str(plan.run)).mkdir(mode=0o700, parents=True)
+    layout.runtime_root(plan.runtime).mkdir(mode=0o700, parents=True, exist_ok=True)
+    staging.rename(directory)
+    return directory
+
+
+def _remember(directory: Path, pid: int, conmon: ProcessHandle) -> None:
+    fresh = record.read(directory)
+    if fresh is None:
+        raise SystemFailure(f"{directory} was removed while its process was made")
+    known = msgspec.structs.replace(
+        fresh,
+        pid=pid,
+        pid_started=start_time(pid),
+        monitor_pid=conmon.pid,
+        monitor_started=conmon.started,
+        cgroup=cgroups.of_process(pid, cgroups.hierarchies()),
+    )
+    record.write(directory, known)

@@ -1,0 +1,200 @@
+"""Control groups of both versions: who is in one, freezing, killing, counting OOM kills, removing.
+
+Without it every pause and every removal would cost a run of the OCI runtime.
+Sources: the kernel's admin-guide/cgroup-v1 (freezer-subsystem, memory) and admin-guide/cgroup-v2; cgroups(7).
+"""
+
+import os
+import re
+import signal
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import anyio
+import msgspec
+
+from events.errors import SystemFailure
+from handlers.kernel.calls import attempt
+from handlers.kernel.pidfd import ProcessHandle
+
+_POLL_S = 0.002
+_FREEZE_TIMEOUT_S = 10.0
+_REMOVE_TIMEOUT_S = 10.0
+_FULL_CONTROLLERS = ("pids", "freezer", "memory", "devices", "")  # any of them knows all processes
+_OOM_KILLS = re.compile(r"^oom_kill (\d+)$", re.MULTILINE)
+
+
+class Hierarchy(msgspec.Struct, frozen=True, kw_only=True):
+    """A mounted hierarchy; `controllers` is empty for cgroup v2."""
+
+    mount_point: str
+    root: str  # the group that is mounted there
+    controllers: frozenset[str]
+
+
+def hierarchies() -> tuple[Hierarchy, ...]:
+    """What is mounted, from proc_pid_mountinfo(5)."""
+    found = {}
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        left, _, right = line.partition(" - ")
+        kind, _, options = right.split(" ")[:3]
+        fields = left.split(" ")
+        if kind == "cgroup":
+            names = frozenset(options.split(",")) - {"rw", "ro", "xattr", "clone_children", "noprefix"}
+            found[names] = Hierarchy(mount_point=fields[4], root=fields[3], controllers=names)
+        elif kind == "cgroup2":
+            found[frozenset()] = Hierarchy(mount_point=fields[4], root=fields[3], controllers=frozenset())
+    return tuple(found.values())
+
+
+def version(found: Iterable[Hierarchy]) -> int:
+    """2 where controllers are in the unified hierarchy, else 1 (also for a hybrid)."""
+    return 1 if any(h.controllers for h in found) else 2
+
+
+class Group(msgspec.Struct, frozen=True, kw_only=True):
+    """A container's group in every hierarchy: controller -> directory, "" for cgroup v2."""
+
+    directories: dict[str, str]
+
+    def processes(self) -> tuple[int, ...]:
+        """Pids in the group and in groups that it has made below."""
+        for controller in _FULL_CONTROLLERS:
+            directory = self.directories.get(controller)
+            if directory and Path(directory).is_dir():
+                return tuple(sorted(_pids_below(Path(directory))))
+        return ()
+
+    def oom_kills(self) -> int:
+        """How many processes of the group the kernel killed for want of memory."""
+        text = _read(self._file("memory", "memory.events" if self._unified else "memory.oom_control"))
+        match = _OOM_KILLS.search(text)
+        return int(match[1]) if match else 0
+
+    def is_frozen(self) -> bool:
+        """Whether all its processes stand still."""
+        if self._unified:
+            return "frozen 1" in _read(self._file("", "cgroup.events"))
+        return _read(self._file("freezer", "freezer.state")).strip() == "FROZEN"
+
+    async def freeze(self, *, frozen: bool) -> None:
+        """Freeze or thaw, and wait until it is so. Raises SystemFailure; a failed freeze is thawed again."""
+        with anyio.move_on_after(_FREEZE_TIMEOUT_S):
+            self._set_freezer(frozen=frozen)
+            while self.is_frozen() != frozen:
+                await anyio.sleep(_POLL_S)
+                self._set_freezer(frozen=frozen)  # v1 can hang in FREEZING while processes fork
+            return
+        if frozen:
+            self._set_freezer(frozen=False)
+        word = "freeze" if frozen else "thaw"
+        raise SystemFailure(f"the kernel did not {word} all processes of the container in {_FREEZE_TIMEOUT_S:g} s")
+
+    async def kill(self) -> None:
+        """Kill everything in the group, frozen or not, and wait until it is empty. Raises SystemFailure."""
+        with anyio.move_on_after(_REMOVE_TIMEOUT_S):
+            while pids := self.processes():
+                for pid in pids:
+                    self._kill_member(pid)
+                if self.is_frozen():
+                    self._set_freezer(frozen=False)
+                await anyio.sleep(_POLL_S)
+            return
+        raise SystemFailure(f"processes {self.processes()} could not be killed")
+
+    async def remove(self) -> None:
+        """Remove the group and those below it; absent is fine. Raises SystemFailure while processes are in it."""
+        left = sorted(set(self.directories.values()))
+        with anyio.move_on_after(_REMOVE_TIMEOUT_S):
+            while left := [directory for directory in left if not _remove_tree(Path(directory))]:  # noqa: ASYNC110  # no event
+                await anyio.sleep(_POLL_S)
+            return
+        raise SystemFailure(f"control groups could not be removed: {', '.join(left)}")
+
+    @property
+    def _unified(self) -> bool:
+        return set(self.directories) == {""}
+
+    def _file(self, controller: str, name: str) -> Path | None:
+        directory = self.directories.get("" if self._unified else controller)
+        return Path(directory, name) if directory else None
+
+    def _set_freezer(self, *, frozen: bool) -> None:
+        if self._unified:
+            path, word = self._file("", "cgroup.freeze"), "1" if frozen else "0"
+        else:
+            path, word = self._file("freezer", "freezer.state"), "FROZEN" if frozen else "THAWED"
+        if path is None:
+            raise SystemFailure("the host has no cgroup freezer")
+        with attempt("cgroup freezer"):
+            path.write_text(word)
+
+    def _kill_member(self, pid: int) -> None:
+        """Look again once the process is held, so that no later one with the same number is hit."""
+        handle = ProcessHandle.open(pid)
+        if handle is not None:
+            with handle:
+                if pid in self.processes():
+                    handle.send(signal.SIGKILL)
+
+
+def at(path: str, found: Iterable[Hierarchy]) -> Group:
+    """The group of an absolute path such as /shiplog/<id>, which every hierarchy has at the same place."""
+    return Group(
+        directories={
+            controller: f"{h.mount_point}/{os.path.relpath(path, h.root)}"
+            for h in found
+            for controller in (h.controllers or {""})
+        }
+    )
+
+
+def of_process(pid: int, found: Iterable[Hierarchy]) -> Group:
+    """The group a process is in; hierarchies where it is in the root are left out, so that nobody harms those."""
+    places = _memberships(pid)
+    directories = {}
+    for h in found:
+        for controller in h.controllers or {""}:
+            path = places.get(controller, "/")
+            if path != "/" and not path.startswith("/.."):
+                directories[controller] = f"{h.mount_point}/{os.path.relpath(path, h.root)}"
+    return Group(directories=directories)
+
+
+def _memberships(pid: int) -> dict[str, str]:
+    """Controller -> path, from proc_pid_cgroup(5)."""
+    try:
+        lines = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
+    except OSError:
+        return {}
+    rows = (line.split(":", 2) for line in lines)
+    return {controller: path for _, names, path in rows for controller in names.split(",")}
+
+
+def _pids_below(directory: Path) -> Iterator[int]:
+    for place, _, files in os.walk(directory):
+        if "cgroup.procs" in files:
+            try:
+                text = Path(place, "cgroup.procs").read_text()
+            except OSError:  # gone meanwhile, or a threaded group
+                continue
+            yield from map(int, text.split())
+
+
+def _read(path: Path | None) -> str:
+    try:
+        return path.read_text() if path else ""
+    except OSError:
+        return ""
+
+
+def _remove_tree(directory: Path) -> bool:
+    """True when it is gone. A group whose last process is being reaped is busy for a moment."""
+    try:
+        for place, _, _ in os.walk(directory, topdown=False):
+            Path(place).rmdir()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return True
