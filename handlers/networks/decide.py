@@ -24,6 +24,7 @@ from handlers.networks.errors import (
     NotRunning,
     PortAllocated,
     PortsExhausted,
+    endpoint_text,
 )
 from handlers.networks.port_choice import TakenPorts, choose_ports
 
@@ -71,8 +72,8 @@ def address_claim(network_id: str, address: str) -> str:
 
 
 def port_claim(port: PublishedPort) -> str:
-    """`port/<address>:<port>/<protocol>`."""
-    return f"port/{port.host_address}:{port.host_port}/{port.protocol}"
+    """`port/<address>:<port>/<protocol>`, an IPv6 address in brackets."""
+    return f"port/{endpoint_text(port.host_address, port.host_port)}/{port.protocol}"
 
 
 def plan_sandbox(

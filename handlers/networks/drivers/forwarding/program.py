@@ -37,26 +37,26 @@ def main() -> None:
     serve(socket.socket(fileno=CONTROL_DESCRIPTOR), Path(sys.argv[1]), IDLE_LIFE_S)
 
 
-def serve(listener: socket.socket, path: Path, idle_life_s: float) -> None:
+def serve(listener: socket.socket, path: Path, idle_life_s: float, tick_s: float = TICK_S) -> None:
     """Serve the control socket bound to `path`, and what is published by it."""
     loop = Loop()
     relays, sessions = Relays(loop, _maximum_relays()), Sessions(loop)
     control = Control(loop, listener, Publications(relays, sessions))
-    own = _inode(path)
+    own = _identity(path)
     ticked = needed = time.monotonic()
     while needed + idle_life_s > ticked:
-        loop.once(TICK_S)
+        loop.once(tick_s)
         now = time.monotonic()
         if control.is_needed:
             needed = now
-        if now - ticked < TICK_S:
+        if now - ticked < tick_s:
             continue
         ticked = now
         relays.tick(now)
         sessions.tick(now)
-        if _inode(path) != own:
+        if own is None or _identity(path) != own:
             break
-    if _inode(path) == own:
+    if _identity(path) == own:
         path.unlink(missing_ok=True)
     loop.close()
 
@@ -71,8 +71,10 @@ def _maximum_relays() -> int:
     return max((soft - MAXIMUM_SESSIONS - _SPARE_DESCRIPTORS) // 2, _FEWEST_RELAYS)
 
 
-def _inode(path: Path) -> int:
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Inode and time of creation: an inode's number alone may come again."""
     try:
-        return path.stat().st_ino
+        status = path.stat()
     except FileNotFoundError:
-        return 0
+        return None
+    return status.st_ino, status.st_mtime_ns
