@@ -1,6 +1,7 @@
 """What the network handler needs of network drivers, of the host's firewall and of port forwarding."""
 
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 import msgspec
@@ -49,6 +50,9 @@ class NetworkDriver(Protocol):
 
     async def remove_link(self, name: str) -> None:
         """Remove a host-side interface with this instance's mark."""
+
+    def choosing(self) -> AbstractAsyncContextManager[None]:
+        """While entered no other engine on this host chooses a subnet (as far as they wait for one another)."""
 
     async def occupied(self, bridge: str = "") -> tuple[str, ...]:
         """Subnets (CIDR) that the host has an address in or a route to; those of `bridge` itself don't count."""

@@ -32,12 +32,13 @@ class PredefinedNetworks:
 
     async def ensure(self, context: Context) -> None:
         """Bring the log up to date, then the host. Raises EngineError when the host refuses the bridge."""
-        for name in PREDEFINED_DRIVERS:
-            if not context.state.networks.find(name):
-                await self._create(context, name)
-        await self._reconfigure(context, self._named(context, BRIDGE))
-        for name in PREDEFINED_DRIVERS:
-            await self._make_with_retries(context, self._named(context, name))
+        async with self._driver.choosing():  # until the bridge is on the host, where others see its subnet
+            for name in PREDEFINED_DRIVERS:
+                if not context.state.networks.find(name):
+                    await self._create(context, name)
+            await self._reconfigure(context, self._named(context, BRIDGE))
+            for name in PREDEFINED_DRIVERS:
+                await self._make_with_retries(context, self._named(context, name))
 
     async def require(self, context: Context, network_id: str) -> None:
         """Make sure that the host has a network, before an endpoint is put on it. Raises NetworkNotReady."""

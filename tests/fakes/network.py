@@ -1,6 +1,7 @@
 """The network handler's drivers in memory; they keep the real ones' contracts and can be told to fail."""
 
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 
 import anyio
 import anyio.lowlevel
@@ -59,6 +60,9 @@ class FakeNetworkDriver:
         if not name.startswith(PREFIX):
             raise InvalidParameter(f"interface {name} isn't this engine's")
         self.links.pop(name, None)
+
+    def choosing(self) -> AbstractAsyncContextManager[None]:
+        return nullcontext()
 
     async def occupied(self, bridge: str = "") -> tuple[str, ...]:
         own = {settings.subnet for settings in self.networks.values() if settings.bridge != bridge}

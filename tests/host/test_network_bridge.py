@@ -228,6 +228,8 @@ async def test_an_address_that_comes_back_with_another_container_is_reached_at_o
     with Echo(one, 80):
         assert ask(witness, "10.215.0.2", 80) == "10.215.0.9 ping"
         await network.disconnect(2)  # the socket above keeps its namespace alive
+        with pytest.raises(OSError, match=r"timed out|No route"):
+            ask(witness, "10.215.0.2", 80, limit_s=SHORT_S)
         path = await host.namespaces.create("c2-again")
         again = endpoint(2)
         renamed = Endpoint(

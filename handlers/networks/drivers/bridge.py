@@ -3,14 +3,18 @@
 Sources: https://docs.kernel.org/networking/bridge.html, https://docs.kernel.org/networking/ip-sysctl.html.
 """
 
+import errno
 import ipaddress
 import logging
 import os
 import secrets
-from collections.abc import Callable
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TypeVar
 
+import anyio
 import anyio.to_thread
 
 from events.errors import InvalidParameter, SystemFailure
@@ -26,6 +30,9 @@ from handlers.networks.ports import BridgeSettings
 Result = TypeVar("Result")
 
 _IDENTIFIER_DIGITS = 8
+_TURN_NAME = "\0shiplog-subnet-choice"
+_TURN_ATTEMPTS = 200
+_TURN_PAUSE_S = 0.05
 _SYSCTL = Path("/proc/sys/net/ipv4")
 _log = logging.getLogger(__name__)
 
@@ -84,6 +91,14 @@ class BridgeDriver:
             raise InvalidParameter(f"interface {name} isn't this engine's")
         await self._in_thread(lambda: _remove(name))
 
+    @asynccontextmanager
+    async def choosing(self) -> AsyncIterator[None]:
+        """Wait for a turn among the engines of this network namespace, for a while; then go on without one."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as turn:
+            if not await _take(turn, _TURN_NAME):
+                _log.warning("another engine takes long to choose its subnet; not waiting any longer")
+            yield
+
     async def occupied(self, bridge: str = "") -> tuple[str, ...]:
         """Subnets that the host has an address in or a route to; those of `bridge` itself don't count."""
         return await self._in_thread(lambda: _occupied(bridge))
@@ -93,6 +108,20 @@ class BridgeDriver:
             return await anyio.to_thread.run_sync(action)
         except OSError as error:
             raise SystemFailure(f"bridge network: {error}") from error
+
+
+async def _take(turn: socket.socket, name: str) -> bool:
+    """Bind an abstract name, which only one socket in a network namespace can have, and which ends with it."""
+    for _ in range(_TURN_ATTEMPTS):
+        try:
+            turn.bind(name)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise SystemFailure(f"bridge network: {error}") from error
+            await anyio.sleep(_TURN_PAUSE_S)
+        else:
+            return True
+    return False
 
 
 def _ensure_bridge(settings: BridgeSettings) -> None:

@@ -14,15 +14,15 @@ import msgspec
 from handlers.kernel import netlink as n
 from handlers.kernel.netlink import Message, Netlink, NetlinkError
 
-_NEW_LINK, _DELETE_LINK, _GET_LINK = 16, 17, 18
+_NEW_LINK, _DELETE_LINK, _GET_LINK, _SET_LINK = 16, 17, 18, 19
 _NEW_ADDRESS, _DELETE_ADDRESS, _GET_ADDRESS = 20, 21, 22
 _NEW_ROUTE, _GET_ROUTE = 24, 26
 
-_LINK_ADDRESS, _LINK_NAME, _LINK_MTU, _LINK_MASTER, _LINK_INFO, _LINK_NAMESPACE = 1, 3, 4, 10, 18, 28
+_LINK_ADDRESS, _LINK_NAME, _LINK_MTU, _LINK_MASTER, _LINK_PORT, _LINK_INFO, _LINK_NAMESPACE = 1, 3, 4, 10, 12, 18, 28
 _INFO_KIND, _INFO_DATA, _INFO_PORT_KIND, _INFO_PORT_DATA = 1, 2, 4, 5
 _VETH_PEER = 1
-_PORT_STATE, _PORT_HAIRPIN, _PORT_FLUSH, _PORT_ISOLATED = 1, 4, 24, 33
-_PORT_DISABLED = 0
+_PORT_STATE, _PORT_HAIRPIN, _PORT_LEARNING, _PORT_FLUSH, _PORT_ISOLATED = 1, 4, 8, 24, 33
+_PORT_FLOODS = (9, 27, 30)  # unknown unicast, multicast, broadcast
 _ADDRESS_ADDRESS, _ADDRESS_LOCAL = 1, 2
 _ROUTE_DESTINATION, _ROUTE_INTERFACE, _ROUTE_GATEWAY = 1, 4, 5
 
@@ -115,9 +115,16 @@ def silence_port(netlink: Netlink, name: str) -> None:
     """Disable a bridge port and forget what was learnt from it; absent is fine.
 
     Unlike taking the link down or out of the bridge this doesn't wait for other processors (0.1 instead of 20 ms).
+    By the bridge's own message, since a link message makes the bridge look at the carrier and enable the port again;
+    should the carrier change later, nothing is sent to the port all the same.
     """
-    message = _port_message(name, n.small(_PORT_STATE, _PORT_DISABLED), n.small(_PORT_FLUSH, 1))
-    netlink.request(message, ignore=(*_ABSENT, errno.EINVAL))  # EINVAL: no port any more
+    link = find(netlink, name)
+    if link is None:
+        return
+    silent = (n.small(kind, 0) for kind in (_PORT_STATE, _PORT_LEARNING, *_PORT_FLOODS))
+    options = n.nested(_LINK_PORT, *silent, n.attribute(_PORT_FLUSH, b""))
+    message = Message(type=_SET_LINK, body=_LINK.pack(socket.AF_BRIDGE, 0, link.index, 0, 0) + options)
+    netlink.request(message, ignore=(*_ABSENT, errno.EINVAL, errno.EOPNOTSUPP))  # no port any more
 
 
 def remove(netlink: Netlink, name: str) -> None:
