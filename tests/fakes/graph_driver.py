@@ -3,7 +3,6 @@
 import hashlib
 import os
 import posixpath
-import shutil
 import tarfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ import msgspec
 
 from events.errors import InvalidParameter, SystemFailure
 from handlers.compression import CutShort, blocks
+from handlers.layers.drivers.trees import delete_tree
 from handlers.layers.ports import Unpacked
 
 
@@ -76,7 +76,7 @@ class FakeGraphDriver:
         """See `GraphDriver.remove`."""
         self._mounted.discard(cache_id)
         self._layers.pop(cache_id, None)
-        shutil.rmtree(self._root / cache_id, ignore_errors=True)
+        delete_tree(self._root / cache_id)
 
     async def list(self) -> frozenset[str]:
         """See `GraphDriver.list`."""

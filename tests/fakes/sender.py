@@ -2,15 +2,13 @@
 
 import itertools
 import json
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any
 
-import anyio
 import msgspec
 
+from daemon.watch import StreamWatcher
 from events.base import Command, Event
-from events.envelope import Actor, Cause, Recorded
+from events.envelope import Actor, Cause
 from events.memory_log import MemoryLog
 from events.projections.state import State
 from handlers.context import Context, Handler, RandomIds, Services
@@ -31,32 +29,6 @@ class SteppingClock:
         return next(self._times)
 
 
-class StreamWatcher:
-    """Wakes who waits for a stream."""
-
-    def __init__(self) -> None:
-        self._changed: dict[str, anyio.Event] = {}
-
-    def note(self, batch: Sequence[Recorded]) -> None:
-        """Wake those who wait for the batch's streams."""
-        for recorded in batch:
-            event = self._changed.pop(recorded.stream, None)
-            if event is not None:
-                event.set()
-
-    @contextmanager
-    def watch(self, stream: str) -> Iterator[Callable[[], Awaitable[None]]]:
-        """See `handlers.context.Watcher`."""
-        event = self._changed.setdefault(stream, anyio.Event())
-
-        async def changed() -> None:
-            nonlocal event
-            await event.wait()
-            event = self._changed.setdefault(stream, anyio.Event())
-
-        yield changed
-
-
 class Engine:
     """Sends commands to handlers and tells what is in the log. Payloads pass through JSON, as on the bus."""
 
@@ -66,7 +38,7 @@ class Engine:
         self.state = State()
         watcher = StreamWatcher()
         self.log.listen(self.state.apply)
-        self.log.listen(watcher.note)
+        self.log.listen(watcher.notify)
         self._table = table(handlers)
         self._numbers = itertools.count(1)
         self.services = Services(

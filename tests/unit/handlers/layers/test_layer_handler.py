@@ -1,0 +1,274 @@
+"""Layers by command: intents and outcomes, holders, what is shared, what a crash leaves."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import anyio
+import pytest
+from typing_extensions import override
+
+from events.errors import InvalidParameter, NotFound, SystemFailure
+from events.messages import layer as m
+from events.messages.system import OrphanRemoved
+from handlers.layers import decide
+from handlers.layers.errors import LayerNotHeld, WrongDigest
+from handlers.layers.handler import LayerHandler
+from handlers.layers.ports import Unpacked
+from tests.fakes.graph_driver import FakeGraphDriver
+from tests.fakes.sender import Engine
+from tests.fakes.tars import TarBuilder, digest, gzipped
+
+IMAGE, OTHER = "sha256:" + "1" * 64, "sha256:" + "2" * 64
+
+
+class Host:
+    """An engine with layers only, and tars to make them of."""
+
+    def __init__(self, directory: Path, driver: FakeGraphDriver | None = None) -> None:
+        self.directory = directory
+        self.driver = driver or FakeGraphDriver(directory)
+        self.engine = Engine(LayerHandler(self.driver))
+
+    def tar(self, name: str) -> tuple[str, str]:
+        """A layer with one file: its path and its digest."""
+        path = TarBuilder().file(name, name).write(self.directory / f"{name}.tar")
+        return str(path), digest(path.read_bytes())
+
+    async def apply(self, name: str, parent: str = "", holder: str = IMAGE, expected: str | None = None) -> str:
+        path, diff_id = self.tar(name)
+        command = m.ApplyLayer(
+            path=path, parent=parent, holder=holder, expected_diff_id=diff_id if expected is None else expected
+        )
+        applied: m.AppliedLayer = await self.engine.send(command)
+        assert applied.diff_id == diff_id
+        assert applied.size_bytes == len(name)
+        return applied.chain_id
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Host:
+    return Host(tmp_path)
+
+
+class StuckDriver(FakeGraphDriver):
+    """Unpacks, then never returns; what it has made stays."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.reached = anyio.Event()
+
+    @override
+    async def unpack(self, cache_id: str, lineage: Sequence[str], path: str, offset: int, length: int) -> Unpacked:
+        await super().unpack(cache_id, lineage, path, offset, length)
+        self.reached.set()
+        await anyio.sleep_forever()
+        raise AssertionError
+
+
+class StubbornDriver(FakeGraphDriver):
+    """Fails to remove a given number of times."""
+
+    def __init__(self, root: Path, failures: int) -> None:
+        super().__init__(root)
+        self.failures = failures
+
+    @override
+    async def remove(self, cache_id: str) -> None:
+        if self.failures:
+            self.failures -= 1
+            raise SystemFailure("device or resource busy")
+        await super().remove(cache_id)
+
+
+def test_chain_ids_are_those_of_the_image_specification():
+    base, upper = digest(b"base"), digest(b"upper")
+    assert decide.chain_id("", base) == base
+    assert decide.chain_id(base, upper) == digest(f"{base} {upper}".encode())
+
+
+async def test_a_layer_is_announced_then_made_then_told(host):
+    chain = await host.apply("a")
+    requested, applied = await host.engine.events()
+    assert isinstance(requested, m.LayerApplyRequested)
+    assert (requested.chain_id, requested.parent, requested.holder) == (chain, "", IMAGE)
+    assert applied == m.LayerApplied(chain_id=chain, size_bytes=1)
+    assert await host.driver.list() == {requested.cache_id}
+    answer = await host.engine.reply("command-1")
+    assert answer["answer"]["chain_id"] == chain
+
+
+async def test_a_layer_that_is_there_is_only_held(host):
+    first = await host.apply("a")
+    assert await host.apply("a", holder=OTHER) == first
+    assert await host.apply("a", holder=OTHER) == first
+    assert await host.engine.names() == ["layer.apply_requested", "layer.applied", "layer.held"]
+    assert len(await host.driver.list()) == 1
+
+
+async def test_two_that_want_the_same_layer_get_one(host):
+    async with anyio.create_task_group() as tasks:
+        for holder in (IMAGE, OTHER):
+            tasks.start_soon(host.apply, "a", "", holder)
+    assert await host.engine.names() == ["layer.apply_requested", "layer.applied", "layer.held"]
+
+
+async def test_any_digest_may_be_accepted(host):
+    _, diff_id = host.tar("a")
+    squeezed = host.directory / "squeezed"
+    squeezed.write_bytes(b"head" + gzipped((host.directory / "a.tar").read_bytes()) + b"tail")
+    length = squeezed.stat().st_size - 8
+    applied = await host.engine.send(m.ApplyLayer(path=str(squeezed), offset=4, length=length, holder=IMAGE))
+    assert applied.diff_id == diff_id
+
+
+async def test_a_wrong_digest_leaves_nothing_but_the_story(host):
+    with pytest.raises(WrongDigest):
+        await host.apply("a", expected=digest(b"other"))
+    assert await host.engine.names() == ["layer.apply_requested", "layer.apply_failed"]
+    assert await host.driver.list() == frozenset()
+    assert len(host.engine.state.layers) == 0
+
+
+@pytest.mark.parametrize("expected", ["junk", "sha256:xyz", "sha256:" + "A" * 64, "md5:" + "a" * 32])
+async def test_what_is_no_digest_is_refused_before_anything_happens(host, expected):
+    with pytest.raises(InvalidParameter):
+        await host.apply("a", expected=expected)
+    assert await host.engine.events() == []
+
+
+async def test_a_bad_archive_leaves_nothing_but_the_story(host):
+    path = host.directory / "junk"
+    path.write_bytes(b"junk")
+    with pytest.raises(InvalidParameter):
+        await host.engine.send(m.ApplyLayer(path=str(path), holder=IMAGE))
+    assert await host.engine.names() == ["layer.apply_requested", "layer.apply_failed"]
+    assert await host.apply("a")
+
+
+async def test_the_layer_below_must_be_there_and_held(host):
+    base = await host.apply("a")
+    with pytest.raises(NotFound):
+        await host.apply("b", parent=digest(b"unknown"))
+    with pytest.raises(LayerNotHeld):
+        await host.apply("b", parent=base, holder=OTHER)
+    assert await host.apply("b", parent=base)
+
+
+async def test_released_layers_go_children_first_and_shared_ones_stay(host):
+    base = await host.apply("a")
+    middle = await host.apply("b", parent=base)
+    top = await host.apply("c", parent=middle)
+    await host.apply("a", holder=OTHER)
+    await host.engine.send(m.ReleaseLayers(holder=IMAGE))
+    removed = [event.chain_id for event in await host.engine.events() if isinstance(event, m.LayerRemoved)]
+    assert removed == [top, middle]
+    assert [layer.chain_id for layer in host.engine.state.layers] == [base]
+    assert len(await host.driver.list()) == 1
+    await host.engine.send(m.ReleaseLayers(holder=OTHER))
+    await host.engine.send(m.ReleaseLayers(holder=OTHER))
+    assert await host.driver.list() == frozenset()
+    assert await host.apply("a") == base
+
+
+async def test_a_cancelled_apply_is_undone(tmp_path):
+    host = Host(tmp_path, StuckDriver(tmp_path))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(host.apply, "a")
+        await host.driver.reached.wait()  # type: ignore[attr-defined]
+        tasks.cancel_scope.cancel()
+    assert await host.engine.names() == ["layer.apply_requested", "layer.apply_failed"]
+    assert await host.driver.list() == frozenset()
+
+
+async def test_an_undo_that_failed_is_tried_again_by_who_wants_the_layer(tmp_path):
+    host = Host(tmp_path, StubbornDriver(tmp_path, failures=1))
+    _, diff_id = host.tar("a")
+    path, _ = host.tar("b")
+    with pytest.raises(WrongDigest):
+        await host.engine.send(m.ApplyLayer(path=path, expected_diff_id=diff_id, holder=IMAGE))
+    assert host.engine.state.layers.get(diff_id) is not None
+    assert await host.apply("a") == diff_id
+    expected = ["layer.apply_requested", "layer.apply_failed", "layer.apply_requested", "layer.applied"]
+    assert await host.engine.names() == expected
+    assert len(await host.driver.list()) == 1
+
+
+async def test_a_removal_that_failed_is_tried_again(tmp_path):
+    host = Host(tmp_path, StubbornDriver(tmp_path, failures=1))
+    chain = await host.apply("a")
+    with pytest.raises(SystemFailure):
+        await host.engine.send(m.ReleaseLayers(holder=IMAGE))
+    layer = host.engine.state.layers.get(chain)
+    assert layer is not None
+    assert layer.status == "removing"
+    await host.engine.reconcile()
+    assert len(host.engine.state.layers) == 0
+    assert await host.driver.list() == frozenset()
+
+
+async def test_boot_settles_what_was_begun_and_removes_what_nobody_knows(host):
+    chain = await host.apply("a")
+    requested = m.LayerApplyRequested(
+        chain_id=digest(b"x"), diff_id=digest(b"x"), parent=chain, cache_id="c0ffee", driver="fake", holder=IMAGE
+    )
+    await host.engine.append(f"layer/{requested.chain_id}", requested)
+    for cache_id in ("c0ffee", "stray", "container-gone"):
+        await host.driver.create(cache_id, [])
+    await host.engine.reconcile()
+    layer = host.engine.state.layers.get(chain)
+    assert layer is not None
+    assert [one.chain_id for one in host.engine.state.layers] == [chain]
+    assert await host.driver.list() == {layer.cache_id}
+    events = await host.engine.events()
+    assert m.LayerApplyFailed(chain_id=requested.chain_id, error="the engine was interrupted") in events
+    orphans = [event.name for event in events if isinstance(event, OrphanRemoved)]
+    assert orphans == ["container-gone", "stray"]
+
+
+async def test_boot_finishes_an_interrupted_release(host):
+    base = await host.apply("a")
+    await host.apply("b", parent=base)
+    for layer in tuple(host.engine.state.layers):
+        released = m.LayerReleased(chain_id=layer.chain_id, holder=IMAGE)
+        await host.engine.append(f"layer/{layer.chain_id}", released)
+    await host.engine.reconcile()
+    assert len(host.engine.state.layers) == 0
+    assert await host.driver.list() == frozenset()
+
+
+async def test_boot_goes_on_when_one_layer_is_stuck(tmp_path):
+    host = Host(tmp_path, StubbornDriver(tmp_path, failures=1))
+    for name in ("a", "b"):
+        chain = await host.apply(name)
+        await host.engine.append(f"layer/{chain}", m.LayerReleased(chain_id=chain, holder=IMAGE))
+    await host.engine.reconcile()
+    assert [layer.status for layer in host.engine.state.layers] == ["removing"]
+    await host.engine.reconcile()
+    assert len(host.engine.state.layers) == 0
+
+
+async def test_layers_of_another_driver_are_left_alone(host):
+    requested = m.LayerApplyRequested(
+        chain_id=digest(b"x"), diff_id=digest(b"x"), parent="", cache_id="c0ffee", driver="btrfs", holder=IMAGE
+    )
+    await host.engine.append(f"layer/{requested.chain_id}", requested)
+    await host.engine.append(f"layer/{requested.chain_id}", m.LayerApplied(chain_id=requested.chain_id, size_bytes=1))
+    await host.engine.send(m.ReleaseLayers(holder=IMAGE))
+    await host.engine.reconcile()
+    assert host.engine.state.layers.get(requested.chain_id) is not None
+    with pytest.raises(SystemFailure, match="storage driver btrfs"):
+        await host.engine.send(m.CreateContainerLayer(container_id="c", parent=requested.chain_id))
+
+
+async def test_a_containers_layer_lives_from_create_to_remove(host):
+    base = await host.apply("a")
+    await host.engine.send(m.CreateContainerLayer(container_id="c", parent=base))
+    assert "container-c" in await host.driver.list()
+    for _ in range(2):
+        await host.engine.send(m.UnmountContainerLayer(container_id="c"))
+        await host.engine.send(m.RemoveContainerLayer(container_id="c"))
+    assert "container-c" not in await host.driver.list()
+    with pytest.raises(NotFound):
+        await host.engine.send(m.CreateContainerLayer(container_id="c", parent=digest(b"unknown")))
+    with pytest.raises(NotFound):
+        await host.engine.send(m.MountContainerLayer(container_id="unknown"))
