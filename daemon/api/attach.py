@@ -1,5 +1,6 @@
 """The endpoint that joins a client to a container's first process, also before it starts."""
 
+from collections.abc import AsyncIterator
 from functools import partial
 from typing import Final
 
@@ -69,7 +70,7 @@ class Attachment:
         self._wishes = wishes
         self._run = Run(engine, container)
         self._session: Session | None = None
-        self._position = 0 if wishes.logs else engine.streams.output_position(container.id)
+        self._chunks = self._chosen_output()
 
     async def run(self, stream: RawStream) -> None:
         """Own the connection until the run has ended and all its output was delivered."""
@@ -104,28 +105,28 @@ class Attachment:
         command = RecordAccess(container=self._container.id, action="detach")
         await self._engine.dispatch(self._request.actor, command, command_id=self._engine.ids.new())
 
-    async def _output(self, joint: Joint) -> None:
-        query = self._query()
-        if not query.stdout and not query.stderr:
-            await self._silence()
-        elif not self._wishes.stream:
-            if self._wishes.logs:
-                await joint.send_all(self._engine.streams.output(self._container.id, query))
-        else:
-            async with anyio.create_task_group() as group:
-                group.start_soon(self._stop_if_it_never_began, group.cancel_scope)
-                await joint.send_all(self._engine.streams.output_from(self._container.id, self._position, query))
-                group.cancel_scope.cancel()
-
-    def _query(self) -> LogQuery:
-        wishes = self._wishes
+    def _chosen_output(self) -> AsyncIterator[bytes] | None:
+        """What to send; the run and the place to begin are settled here, before the client has its answer."""
+        wishes, container_id, streams = self._wishes, self._container.id, self._engine.streams
         framed = not self._container.config.tty
-        return LogQuery(stdout=wishes.stdout, stderr=wishes.stderr, follow=wishes.stream, framed=framed)
+        query = LogQuery(stdout=wishes.stdout, stderr=wishes.stderr, follow=wishes.stream, framed=framed)
+        if not wishes.stdout and not wishes.stderr:
+            return None
+        if not wishes.stream:
+            return streams.output(container_id, query) if wishes.logs else None
+        return streams.output_from(container_id, 0 if wishes.logs else streams.output_position(container_id), query)
 
-    async def _silence(self) -> None:
-        """Nobody wants output: stay for stdin until the end of the run."""
-        if self._wishes.stream:
-            await self._run.ended()
+    async def _output(self, joint: Joint) -> None:
+        """Without output, stay for stdin until the end of the run."""
+        if self._chunks is None:
+            if self._wishes.stream:
+                await self._run.ended()
+            return
+        async with anyio.create_task_group() as group:
+            if self._wishes.stream:
+                group.start_soon(self._stop_if_it_never_began, group.cancel_scope)
+            await joint.send_all(self._chunks)
+            group.cancel_scope.cancel()
 
     async def _stop_if_it_never_began(self, scope: anyio.CancelScope) -> None:
         """A run that never began has no output to end."""

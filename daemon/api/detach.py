@@ -43,9 +43,9 @@ class DetachFilter:
         """What goes to the process; nothing of the sequence once it is complete, and nothing after it."""
         passed = bytearray()
         for number in data:
-            passed += self._take(bytes((number,)))
             if self.detached:
                 break
+            passed += self._take(bytes((number,)))
         return bytes(passed)
 
     def rest(self) -> bytes:
