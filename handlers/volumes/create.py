@@ -44,7 +44,7 @@ async def make(context: Context, driver: VolumeDriver, volume: Volume) -> Create
 
 
 async def _intend(context: Context, driver: VolumeDriver, name: str, command: CreateVolume) -> None:
-    anonymous = not command.name or decide.ANONYMOUS_LABEL in command.labels
+    anonymous = command.anonymous or not command.name or decide.ANONYMOUS_LABEL in command.labels
     owner = decide.stream(name)
     options = await seal_options(context, owner, command.options)
     intent = decide.create(name, driver.name, command.labels, options, anonymous=anonymous)

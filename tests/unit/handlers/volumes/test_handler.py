@@ -60,9 +60,12 @@ async def test_an_anonymous_volume_has_a_long_name_and_docker_s_label(engine):
     assert engine.state.volumes.get(answer.name).anonymous
 
 
-async def test_the_label_alone_makes_it_anonymous(engine):
-    await engine(m.CreateVolume(name="f" * 64, labels={"com.docker.volume.anonymous": ""}))
-    assert engine.state.volumes.get("f" * 64).anonymous
+@pytest.mark.parametrize("how", [{"labels": {"com.docker.volume.anonymous": ""}}, {"anonymous": True}])
+async def test_a_name_does_not_make_it_less_anonymous(engine, how):
+    await engine(m.CreateVolume(name="f" * 64, **how))
+    volume = engine.state.volumes.get("f" * 64)
+    assert volume.anonymous
+    assert volume.labels == {"com.docker.volume.anonymous": ""}
 
 
 async def test_options_are_sealed_and_their_key_goes_with_the_volume(engine):
