@@ -22,6 +22,7 @@ class Exec(msgspec.Struct, frozen=True, kw_only=True):
     pid: int = 0
     exit_code: int | None = None
     version: int = 0
+    start_command: str = ""  # id of the command that started it
 
 
 def fold(state: Exec, event: Event) -> Exec:
@@ -50,6 +51,7 @@ class Execs:
         self._by_id: dict[str, Exec] = {}
         self._of_container: dict[str, list[str]] = {}
         self._exits: dict[str, m.ProcessExited] = {}
+        self._process_versions: dict[str, int] = {}
 
     def __iter__(self) -> Iterator[Exec]:
         return iter(self._by_id.values())
@@ -69,12 +71,17 @@ class Execs:
         """How the container's first process ended, the last time that it did."""
         return self._exits.get(container_id)
 
+    def process_version(self, container_id: str) -> int:
+        """Version of the container's `process/` stream."""
+        return self._process_versions.get(container_id, 0)
+
     def apply(self, recorded: Recorded) -> None:
         """Take in one event of an `exec/` or `process/` stream."""
         event = recorded.event
         match event:
             case m.ProcessExited(container_id=container_id):
                 self._exits[container_id] = event
+                self._process_versions[container_id] = recorded.version
             case m.ExecCreated():
                 self._by_id[event.exec_id] = Exec(
                     id=event.exec_id,
@@ -88,7 +95,10 @@ class Execs:
             case _:
                 exec_id = recorded.stream.partition("/")[2]
                 if before := self._by_id.get(exec_id):
-                    self._by_id[exec_id] = msgspec.structs.replace(fold(before, event), version=recorded.version)
+                    after = msgspec.structs.replace(fold(before, event), version=recorded.version)
+                    if isinstance(event, m.ExecStartRequested):
+                        after = msgspec.structs.replace(after, start_command=recorded.cause.command_id)
+                    self._by_id[exec_id] = after
 
     def forget_ended(self, container_id: str) -> None:
         """The container starts anew: its ended execs are history."""
@@ -104,3 +114,4 @@ class Execs:
         for exec_id in self._of_container.pop(container_id, ()):
             del self._by_id[exec_id]
         self._exits.pop(container_id, None)
+        self._process_versions.pop(container_id, None)

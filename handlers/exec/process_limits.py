@@ -29,6 +29,11 @@ def rlimits(ulimits: tuple[Ulimit, ...], facts: HostFacts) -> tuple[tuple[Rlimit
     return tuple(limits), tuple(warnings)
 
 
+def is_sound(ulimit: Ulimit) -> bool:
+    """Whether its soft limit is below its hard one."""
+    return ulimit.hard < 0 or 0 <= ulimit.soft <= ulimit.hard
+
+
 def _limit(ulimit: Ulimit) -> Rlimit:
     soft, hard = (_INFINITY if value < 0 else value for value in (ulimit.soft, ulimit.hard))
     if soft > hard:

@@ -6,7 +6,7 @@ Whatever must be looked up on the host comes in as `Request`, `HostFacts` and `S
 import msgspec
 
 from events.errors import InvalidParameter
-from events.messages.container import ContainerSecrets
+from events.messages.container import ContainerConfig, ContainerSecrets, HostConfig
 from events.messages.exec import ExecConfig, ExecSecrets, ResolvedMount
 from events.projections.containers import Container
 from handlers.exec import (
@@ -35,9 +35,18 @@ _NETWORK_SYSCTLS = {"net.ipv4.ip_unprivileged_port_start": "0", "net.ipv4.ping_g
 _RECURSIVE_READ_ONLY = (5, 12)  # mount_setattr(2)
 
 
+class NoInit(InvalidParameter):
+    """--init without a program for it on the host."""
+
+    def __init__(self) -> None:
+        super().__init__("--init needs tini or catatonit on the host: install the package tini")
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """What the daemon's configuration says."""
 
+    runtimes: dict[str, str] = {}  # name -> path of the program
+    default_runtime: str = "runc"
     cgroup_parent: str  # absolute path for cgroupfs; a slice, or "" for system.slice, for systemd
     systemd_cgroup: bool = False
     init_path: str = ""  # program for --init, "" when there is none
@@ -135,6 +144,30 @@ def exec_process(
     )
 
 
+def check(config: ContainerConfig, host: HostConfig, facts: HostFacts, settings: Settings) -> tuple[str, ...]:
+    """What can be said before anything is made: warnings; raises InvalidParameter and SystemFailure as `build` does.
+
+    What Docker finds out at the start only (devices, users, a soft limit above its hard one) is left to the start.
+    """
+    options = security.parse(host.security_opt)
+    held, cap_warnings = capabilities.choose(host, facts.bounding_capabilities)
+    rules = device_rules.rules((), host.device_cgroup_rules, privileged=host.privileged)
+    limits = cgroup_resources.build(host, facts, rules, lambda _: (0, 0))
+    _, limit_warnings = process_limits.rlimits(tuple(filter(process_limits.is_sound, host.ulimits)), facts)
+    _, score_warnings = process_limits.oom_score(host.oom_score_adj, facts)
+    _, profile_warnings = security.apparmor_profile(host, options, facts, settings.apparmor_profile)
+    filter_warnings: tuple[str, ...] = ()
+    if not host.privileged:
+        _, filter_warnings = seccomp_profile.choose(options.seccomp or settings.seccomp_profile, facts, held)
+    if _wants_init(host, settings) and not settings.init_path:
+        raise NoInit
+    label_warnings = security.label_warnings(options, facts)
+    return (
+        *(*cap_warnings, *limit_warnings, *score_warnings, *profile_warnings, *label_warnings),
+        *(*limits.warnings, *filter_warnings),
+    )
+
+
 def cgroups_path(container: Container, settings: Settings) -> str:
     """Where its cgroup is, as the runtime's cgroup driver wants it told."""
     parent = container.host.cgroup_parent or settings.cgroup_parent
@@ -143,10 +176,10 @@ def cgroups_path(container: Container, settings: Settings) -> str:
     return f"/{parent.strip('/')}/{container.id}"
 
 
-def uses_init(container: Container, settings: Settings) -> bool:
+def _wants_init(host: HostConfig, settings: Settings) -> bool:
     """Whether an init reaps its zombies; pointless where the pid namespace isn't its own."""
-    wanted = settings.init if container.host.init is None else container.host.init
-    return wanted and container.host.pid_mode == ""
+    wanted = settings.init if host.init is None else host.init
+    return wanted and host.pid_mode == ""
 
 
 def _process(request: Request, facts: HostFacts, settings: Settings) -> tuple[oci.Process, tuple[str, ...]]:
@@ -180,7 +213,7 @@ def _arguments(request: Request, settings: Settings) -> tuple[str, ...]:
     arguments = (*(request.secrets.entrypoint or ()), *request.secrets.cmd)
     if not arguments:
         raise InvalidParameter("no command specified")
-    if not uses_init(request.container, settings):
+    if not _wants_init(request.container.host, settings):
         return arguments
     return (mounts.INIT_DESTINATION, "--", *arguments)
 
@@ -195,10 +228,10 @@ def _mounts(request: Request, facts: HostFacts, settings: Settings) -> tuple[oci
         host_ipc=host.ipc_mode == "host",
     )
     merged = mounts.merge(defaults, request.mounts, recursive_read_only=facts.kernel >= _RECURSIVE_READ_ONLY)
-    if not uses_init(request.container, settings):
+    if not _wants_init(request.container.host, settings):
         return merged
     if not settings.init_path:
-        raise InvalidParameter("--init needs tini or catatonit: install the package tini")
+        raise NoInit
     return (*merged, mounts.bind(mounts.INIT_DESTINATION, settings.init_path, writable=False))
 
 

@@ -1,0 +1,80 @@
+"""What the exec handler refuses, in Docker's words."""
+
+from events.errors import Conflict, EngineError, InvalidParameter, NotFound, NotModified, SystemFailure
+from handlers.exec.ports import StartError
+
+
+class NoSuchExec(NotFound):
+    """Nothing has this id."""
+
+    def __init__(self, exec_id: str) -> None:
+        super().__init__(f"No such exec instance: {exec_id}")
+
+
+class NoSuchProcess(NotFound):
+    """The container isn't in the log."""
+
+    def __init__(self, container_id: str) -> None:
+        super().__init__(f"No such container: {container_id}")
+
+
+class NoExecCommand(InvalidParameter):
+    """Nothing to run."""
+
+    def __init__(self) -> None:
+        super().__init__("No exec command specified")
+
+
+class NotRunning(Conflict):
+    """The container has no process."""
+
+    def __init__(self, container_id: str) -> None:
+        super().__init__(f"container {container_id} is not running")
+
+
+class Paused(Conflict):
+    """Its processes are frozen; another would be too."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"Container {name} is paused, unpause the container before exec")
+
+
+class HasRun(Conflict):
+    """An exec runs once."""
+
+    def __init__(self, exec_id: str) -> None:
+        super().__init__(f"Error: Exec command {exec_id} has already run")
+
+
+class IsRunning(Conflict):
+    """It runs, or is about to."""
+
+    def __init__(self, exec_id: str) -> None:
+        super().__init__(f"Error: Exec command {exec_id} is already running")
+
+
+class ExecNotRunning(Conflict):
+    """It has no terminal to resize."""
+
+    def __init__(self, exec_id: str) -> None:
+        super().__init__(f"exec {exec_id} is not running")
+
+
+class HasEnded(NotModified):
+    """There is nobody left to take a signal."""
+
+    def __init__(self, container_id: str) -> None:
+        super().__init__(f"container {container_id} is not running")
+
+
+class NamespaceOwnerNotRunning(Conflict):
+    """A namespace can only be joined while its owner runs."""
+
+    def __init__(self, container_id: str) -> None:
+        super().__init__(f"cannot join namespace of a non running container: {container_id}")
+
+
+def refused(error: StartError) -> EngineError:
+    """A program that isn't there or can't run is the client's mistake (400), anything else the host's (500)."""
+    kind = InvalidParameter if error.exit_code in (126, 127) else SystemFailure
+    return kind(error.message)

@@ -1,0 +1,149 @@
+"""Containers' first processes: from the log's configuration to a running program. Intents are the container's own."""
+
+from contextlib import ExitStack
+from functools import partial
+
+import anyio.to_thread
+import msgspec
+
+from events.container_lookup import find_container
+from events.errors import InvalidParameter
+from events.messages import exec as m
+from events.messages.container import ContainerSecrets
+from events.projections.containers import Container
+from handlers.context import Context
+from handlers.exec import host_devices, namespaces, sources, specification
+from handlers.exec.errors import HasEnded, NamespaceOwnerNotRunning, NoSuchProcess, refused
+from handlers.exec.host_facts import HostFacts
+from handlers.exec.oci import Specification
+from handlers.exec.ports import ProcessPlan, Runtime, StartError
+from handlers.exec.rootfs import ensure_directory, read_text
+from handlers.exec.specification import Request, Settings
+from handlers.exec.watching import Watching
+
+
+class Processes:
+    """Answers commands about first processes."""
+
+    def __init__(self, runtime: Runtime, facts: HostFacts, settings: Settings, watching: Watching) -> None:
+        self._runtime, self._facts, self._settings, self._watching = runtime, facts, settings, watching
+
+    async def check(self, _: Context, command: m.CheckProcess) -> m.CheckedProcess:
+        """Answer CheckProcess."""
+        warnings = specification.check(command.config, command.host, self._facts, self._settings)
+        return m.CheckedProcess(warnings=warnings)
+
+    async def create(self, context: Context, command: m.CreateProcess) -> m.CreatedProcess:
+        """Answer CreateProcess. Raises InvalidParameter for a program that isn't there or can't be run."""
+        container = known(context, command.container_id)
+        with ExitStack() as resources:
+            mounts = await anyio.to_thread.run_sync(sources.hold, command.mounts, resources)
+            request = await anyio.to_thread.run_sync(partial(_look_up, context, container, command, mounts))
+            built = specification.build(request, self._facts, self._settings)
+            try:
+                live = await self._runtime.create(self._plan(container, built.specification))
+            except StartError as error:
+                raise refused(error) from error
+        return m.CreatedProcess(pid=live.pid, warnings=built.warnings)
+
+    def _plan(self, container: Container, built: Specification) -> ProcessPlan:
+        return ProcessPlan(
+            container_id=container.id,
+            run=container.run,
+            name=container.name,
+            specification=msgspec.json.encode(built),
+            runtime=runtime_path(container, self._settings),
+            terminal=container.config.tty,
+            stdin=container.config.open_stdin,
+            stdin_once=container.config.stdin_once,
+        )
+
+    async def start(self, context: Context, command: m.StartProcess) -> None:
+        """Answer StartProcess; from here on its end is watched."""
+        container = known(context, command.container_id)
+        await self._runtime.start(container.id)
+        self._watching.process(context.services, container.id, container.run)
+
+    async def find(self, _: Context, command: m.FindProcess) -> m.FoundProcess:
+        """Answer FindProcess."""
+        live = await self._runtime.find(command.container_id)
+        if live is None:
+            return m.FoundProcess(pid=0)
+        return m.FoundProcess(pid=live.pid, started=live.started, frozen=live.frozen)
+
+    async def signal(self, _: Context, command: m.SignalProcess) -> None:
+        """Answer SignalProcess."""
+        if not await self._runtime.signal(command.container_id, command.signal):
+            raise HasEnded(command.container_id)
+
+    async def freeze(self, _: Context, command: m.FreezeProcess) -> None:
+        """Answer FreezeProcess."""
+        await self._runtime.freeze(command.container_id, frozen=command.frozen)
+
+    async def resize(self, _: Context, command: m.ResizeProcess) -> None:
+        """Answer ResizeProcess."""
+        await self._runtime.resize(command.container_id, command.exec_id, command.height, command.width)
+
+    async def delete(self, _: Context, command: m.DeleteProcess) -> None:
+        """Answer DeleteProcess."""
+        await self._runtime.delete(command.container_id)
+
+    async def remove_files(self, _: Context, command: m.RemoveProcessFiles) -> None:
+        """Answer RemoveProcessFiles."""
+        await self._runtime.remove_files(command.container_id)
+
+
+def known(context: Context, container_id: str) -> Container:
+    """By full id. Raises NoSuchProcess."""
+    container = context.state.containers.get(container_id)
+    if container is None:
+        raise NoSuchProcess(container_id)
+    return container
+
+
+def open_secrets(context: Context, container: Container) -> ContainerSecrets:
+    """Raises KeyDestroyed once the container was removed."""
+    return msgspec.json.decode(context.keyring.open(container.secrets), type=ContainerSecrets)
+
+
+def runtime_path(container: Container, settings: Settings) -> str:
+    """The program of the runtime that a container names. Raises InvalidParameter."""
+    name = container.host.runtime or settings.default_runtime
+    path = settings.runtimes.get(name)
+    if path is None:
+        raise InvalidParameter(f"unknown or invalid runtime name: {name}")
+    return path
+
+
+def _look_up(
+    context: Context, container: Container, command: m.CreateProcess, mounts: tuple[m.ResolvedMount, ...]
+) -> Request:
+    """Everything that a specification needs of the host. Blocking."""
+    root = command.rootfs
+    if container.config.working_dir:
+        ensure_directory(root, container.config.working_dir)
+    return Request(
+        container=container,
+        secrets=open_secrets(context, container),
+        rootfs=root,
+        namespace_path=command.namespace_path,
+        mounts=mounts,
+        passwd=read_text(root, "/etc/passwd"),
+        group=read_text(root, "/etc/group"),
+        devices=host_devices.of_container(container.host),
+        device_numbers=host_devices.block_numbers(container.host),
+        pids=_joined_pids(context, container),
+    )
+
+
+def _joined_pids(context: Context, container: Container) -> dict[str, int]:
+    """Pids of the containers whose namespaces this one joins, by the name it uses for them."""
+    pids = {}
+    for mode in (container.host.pid_mode, container.host.ipc_mode):
+        name = namespaces.joined(mode)
+        if name:
+            owner = find_container(context.state.containers, name)
+            if not owner.is_live:
+                raise NamespaceOwnerNotRunning(owner.id)
+            pids[name] = owner.pid
+    return pids
