@@ -113,7 +113,7 @@ def inspection(container: Container, view: View, sizes: Sizes | None = None) -> 
         "AppArmorProfile": _apparmor_profile(container),
         "ExecIDs": exec_ids(container, view.state),
         "HostConfig": host_shape(opened.host, view.version),
-        "GraphDriver": view.layout.graph(container.id, _lineage(container, view.state)),
+        "GraphDriver": view.layout.container_graph(container.id, _lineage(container, view.state)),
         **_sizes(sizes),
         "Mounts": mounts(container, view.state),
         "Config": config,

@@ -1,7 +1,6 @@
 """Images as lists, inspect and history show them."""
 
 import msgspec
-from events.references import familiar
 
 from daemon.shapes.go_values import JsonObject, Version, without_empty
 from daemon.shapes.layout import Layout
@@ -9,6 +8,7 @@ from daemon.shapes.times import NEVER, rfc3339, unix_seconds
 from events.messages.image import RunConfig
 from events.projections.images import Image
 from events.projections.state import State
+from events.references import familiar
 
 _NO_NAME = "<none>:<none>"
 _MISSING = "<missing>"

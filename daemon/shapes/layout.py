@@ -4,6 +4,7 @@ import msgspec
 
 from daemon.shapes.go_values import JsonObject
 from events.projections.layers import Layer
+from handlers.layers.decide import container_cache_id
 
 
 class Layout(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,7 +25,11 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True):
     def upper_directory(self, container_id: str) -> str:
         """Where a container's own changes are; "" where the driver doesn't keep them apart."""
         root = f"{self.data_root}/{self.storage_driver}"
-        return f"{root}/{container_id}/diff" if self.storage_driver == "overlay2" else ""
+        return f"{root}/{container_cache_id(container_id)}/diff" if self.storage_driver == "overlay2" else ""
+
+    def container_graph(self, container_id: str, lineage: tuple[Layer, ...]) -> JsonObject:
+        """The `GraphDriver` object of a container's own layer upon its image's (top first)."""
+        return self.graph(container_cache_id(container_id), lineage)
 
     def graph(self, cache_id: str, lineage: tuple[Layer, ...]) -> JsonObject:
         """The `GraphDriver` object of a layer upon `lineage` (top first)."""

@@ -2,8 +2,6 @@
 
 from collections.abc import Iterable, Iterator
 
-from events.references import familiar
-
 from daemon.shapes.events import Told
 from daemon.shapes.networks import PREDEFINED
 from events.base import Event
@@ -14,6 +12,7 @@ from events.messages import volume as v
 from events.projections.images import Image
 from events.projections.networks import Network, SandboxState
 from events.projections.volumes import Volume
+from events.references import familiar
 
 _CREATE_IS_TOLD = frozenset({"build", "commit"})  # load and import have an event of their own
 

@@ -9,6 +9,7 @@ from daemon.api.top import TITLES, clock, parse_table, read_table, started, term
 from daemon.api.usage import DirectoryUsage
 from daemon.shapes.layout import Layout
 from events.errors import Conflict, InvalidParameter, SystemFailure
+from handlers.layers.decide import container_cache_id
 from tests.unit.daemon.api.support import Api
 from tests.unit.daemon.story import Story
 
@@ -82,7 +83,7 @@ def test_columns():
 
 
 async def test_files_are_counted_once_and_links_not_followed(tmp_path):
-    upper = tmp_path / "overlay2" / WEB / "diff"
+    upper = tmp_path / "overlay2" / container_cache_id(WEB) / "diff"
     (upper / "etc").mkdir(parents=True)
     (upper / "etc" / "passwd").write_bytes(b"x" * 100)
     os.link(upper / "etc" / "passwd", upper / "again")

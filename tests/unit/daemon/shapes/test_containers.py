@@ -7,6 +7,7 @@ from events.messages import container as c
 from events.messages.image import HealthcheckConfig, ImageTagged, ImageUntagged
 from events.messages.network import PublishedPort
 from events.messages.volume import VolumeReleased
+from handlers.layers.decide import container_cache_id
 from tests.unit.daemon.story import BRIDGE, BUSYBOX, HOST, IMAGE, SECOND, Story, as_seen
 
 WEB = "a3" * 32
@@ -90,7 +91,7 @@ async def test_a_running_container_is_inspected_in_full():
     }
     assert shape["HostsPath"] == f"/data/containers/{WEB}/hosts"
     assert shape["GraphDriver"]["Data"]["LowerDir"] == "/data/overlay2/cache-top/diff:/data/overlay2/cache-base/diff"
-    assert shape["GraphDriver"]["Data"]["UpperDir"] == f"/data/overlay2/{WEB}/diff"
+    assert shape["GraphDriver"]["Data"]["UpperDir"] == f"/data/overlay2/{container_cache_id(WEB)}/diff"
 
 
 async def test_host_config_is_complete_with_dockers_nulls():
