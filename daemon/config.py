@@ -1,5 +1,6 @@
 """What the daemon is told to be: flags and daemon.json become one frozen, checked struct before anything starts."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -14,6 +15,13 @@ from handlers.networks.settings import NetworkSettings
 DEFAULT_SHM_BYTES = 64 * 1024 * 1024
 DEFAULT_SHUTDOWN_TIMEOUT_S = 15
 _SOCKET = "shiplog.sock"
+LOGGING_LEVELS = {
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warn": logging.WARNING,
+    "error": logging.ERROR,
+    "fatal": logging.CRITICAL,
+}
 
 
 class Configuration(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,6 +53,11 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
     sources: dict[str, object]
     given: dict[str, object]  # the directives that came as flags
     file: Path
+
+    @property
+    def logging_level(self) -> int:
+        """For the `logging` module; --debug wins."""
+        return logging.DEBUG if self.debug else LOGGING_LEVELS[self.log_level]
 
 
 class Reload(msgspec.Struct, frozen=True, kw_only=True):

@@ -84,3 +84,16 @@ KINDS: dict[str, type[EngineError]] = {
         SystemFailure,
     )
 }
+
+
+def first_error(error: BaseException) -> BaseException:
+    """What to show of a failure of several tasks: an engine's own error before anything else."""
+    leaves: list[BaseException] = []
+    pending = [error]
+    while pending:
+        each = pending.pop(0)
+        if isinstance(each, BaseExceptionGroup):
+            pending.extend(each.exceptions)
+        else:
+            leaves.append(each)
+    return next((leaf for leaf in leaves if isinstance(leaf, EngineError)), leaves[0])

@@ -5,6 +5,7 @@ import logging
 import os
 import secrets
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import anyio
@@ -53,8 +54,11 @@ class BusServer:
         self._end_predecessor()
         await self._launch()
 
-    async def supervise(self) -> None:
-        """Start it again whenever it ends, until cancelled; pauses grow while it keeps failing."""
+    async def supervise(self, moved: Callable[[str], None]) -> None:
+        """Start it again whenever it ends, until cancelled; pauses grow while it keeps failing.
+
+        `moved` is told the new address when the old port was taken by somebody else meanwhile.
+        """
         pause_s = RESTART_PAUSE_S
         while self._process is not None:
             began = anyio.current_time()
@@ -62,10 +66,13 @@ class BusServer:
             LOGGER.warning("nats-server ended with status %s: starting it again", code)
             pause_s = RESTART_PAUSE_S if anyio.current_time() - began > 1 else min(2 * pause_s, RESTART_PAUSE_LIMIT_S)
             await anyio.sleep(pause_s)
+            before = self.url
             try:
                 await self._launch()
             except Unavailable as error:
                 LOGGER.error("nats-server can't be started again: %s", error)  # noqa: TRY400 - the text says it all
+            if self.url != before:
+                moved(self.url)
 
     async def stop(self) -> None:
         """End it, by force if it doesn't in time."""

@@ -5,12 +5,11 @@ from pathlib import Path
 
 import anyio
 import msgspec
-from events.lookup import find_image
-from events.references import familiar
 
 from events.container_lookup import find_container
 from events.errors import InvalidParameter, NotFound, Unavailable
 from events.log import ClaimTaken
+from events.lookup import find_image
 from events.messages import container as m
 from events.messages.exec import CheckProcess
 from events.messages.image import AcquireImage, ReleaseImage
@@ -23,6 +22,7 @@ from events.messages.layer import (
 from events.messages.volume import AcquireVolume, CreateVolume, PopulateVolume, ReleaseVolume
 from events.projections.containers import Container
 from events.projections.images import Image
+from events.references import familiar
 from handlers.containers import decide, names
 from handlers.containers.configuration import HostLimits, Normalised, normalise, split_secrets
 from handlers.containers.errors import NameTaken

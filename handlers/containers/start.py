@@ -4,7 +4,7 @@ import anyio
 import msgspec
 
 from events.container_lookup import find_container
-from events.errors import Conflict, EngineError
+from events.errors import Conflict, first_error
 from events.messages import container as m
 from events.messages.exec import CreateProcess, DeleteProcess, ResolvedMount, StartProcess
 from events.messages.layer import MountContainerLayer, UnmountContainerLayer
@@ -91,19 +91,6 @@ class _Parts:
         self.rootfs = ""
         self.volumes: dict[str, str] = {}  # destination -> path
         self.sandbox: Sandbox | None = None
-
-
-def first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The error to show: an engine's own before anything else."""
-    leaves: list[BaseException] = []
-    pending: list[BaseException] = [group]
-    while pending:
-        error = pending.pop(0)
-        if isinstance(error, BaseExceptionGroup):
-            pending.extend(error.exceptions)
-        else:
-            leaves.append(error)
-    return next((leaf for leaf in leaves if isinstance(leaf, EngineError)), leaves[0])
 
 
 def _undo(context: Context, command: DeleteProcess | UnmountContainerLayer | UnmountVolume | DisconnectSandbox) -> Undo:

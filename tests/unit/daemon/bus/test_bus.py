@@ -29,7 +29,7 @@ async def bus(directory):
     try:
         async with anyio.create_task_group() as tasks, Bus("test") as client:
             await client.connect(server.url, server.token)
-            tasks.start_soon(server.supervise)
+            tasks.start_soon(server.supervise, client.move)
             yield server, client
             tasks.cancel_scope.cancel()
     finally:

@@ -12,7 +12,7 @@ from events.messages.container import ContainerAccessed, RecordAccess
 from events.messages.system import CommandRefused
 from events.projections.state import State
 from handlers.context import RandomIds, Services, SystemClock
-from tests.fakes.keyring import FakeKeyring
+from tests.fakes.keyring import MemoryKeyring
 
 CLIENT = Actor(kind="unix", uid=1000, gid=1000, pid=42, user_agent="test")
 COMMAND = RecordAccess(container="web", action="top")
@@ -28,7 +28,7 @@ def services(log: MemoryLog) -> Services:
         state=State(),
         clock=SystemClock(),
         ids=RandomIds(),
-        keyring=FakeKeyring(),
+        keyring=MemoryKeyring(),
         sender=unreachable,
         reporter=unreachable,
         watcher=StreamWatcher(),

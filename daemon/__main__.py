@@ -1,0 +1,33 @@
+"""`shiplogd`: reads its configuration, sets up its own log, and runs the engine until it is told to stop."""
+
+import logging
+import sys
+from collections.abc import Sequence
+
+import anyio
+
+from daemon.config import load
+from daemon.engine import run
+from daemon.flags import ConfigurationInvalid
+from events.errors import EngineError, first_error
+
+FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit status: 0 after an orderly stop, 1 when the engine can't start or go on."""
+    try:
+        configuration = load(sys.argv[1:] if arguments is None else arguments)
+        logging.basicConfig(format=FORMAT, level=configuration.logging_level)
+        anyio.run(run, configuration)
+    except (Exception, BaseExceptionGroup) as failure:
+        error = first_error(failure)
+        if not isinstance(error, ConfigurationInvalid | EngineError | OSError | ValueError):
+            raise
+        print(f"shiplogd: {error}", file=sys.stderr)  # noqa: T201 - the log may not be set up yet
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

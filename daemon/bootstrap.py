@@ -1,0 +1,121 @@
+"""The composition: the one place that names concrete drivers and hands every part what it needs."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import anyio.abc
+import msgspec
+
+from daemon import host
+from daemon.config import Configuration
+from daemon.tools import Tools
+from events.messages.container import LogConfig
+from handlers.containers.configuration import HostLimits
+from handlers.containers.handler import ContainerHandler
+from handlers.context import Handler
+from handlers.exec.drivers.conmon import ConmonRuntime
+from handlers.exec.drivers.host_facts import read_host_facts
+from handlers.exec.handler import ExecHandler
+from handlers.exec.host_facts import HostFacts
+from handlers.exec.specification import Settings
+from handlers.images.handler import ImageHandler
+from handlers.kernel.namespaces import PinnedNamespaces
+from handlers.layers.drivers.overlay2 import Overlay2
+from handlers.layers.drivers.vfs import Vfs
+from handlers.layers.handler import LayerHandler
+from handlers.networks.drivers.bridge import BridgeDriver
+from handlers.networks.drivers.forwarder import Forwarder
+from handlers.networks.drivers.name_files import HostNameFiles
+from handlers.networks.drivers.nft import NftFirewall
+from handlers.networks.drivers.ports import HostPorts
+from handlers.networks.handler import NetworkHandler
+from handlers.networks.parts import Parts
+from handlers.volumes.drivers.local import LocalDriver
+from handlers.volumes.handler import VolumeHandler
+
+GraphDrivers = Overlay2 | Vfs
+GRAPH_DRIVERS: dict[str, type[Overlay2] | type[Vfs]] = {"overlay2": Overlay2, "vfs": Vfs}
+
+
+class Composition(msgspec.Struct, frozen=True, kw_only=True):
+    """The handlers, in the order of recovery, and the drivers that the daemon itself needs."""
+
+    handlers: Sequence[Handler]
+    networks: NetworkHandler
+    runtime: ConmonRuntime
+    graph: GraphDrivers
+    facts: HostFacts
+
+
+async def compose(configuration: Configuration, tools: Tools, tasks: anyio.abc.TaskGroup) -> Composition:
+    """Make everything. Raises SystemFailure when the host lacks what the storage driver needs."""
+    instance = configuration.instance
+    graph = GRAPH_DRIVERS[configuration.storage_driver](instance.data_root / configuration.storage_driver)
+    await graph.prepare()
+    facts = await anyio.to_thread.run_sync(read_host_facts)
+    runtime = ConmonRuntime(instance, tools.conmon, systemd_cgroup=configuration.cgroup_driver == "systemd")
+    networks = NetworkHandler(network_parts(configuration))
+    processes = ExecHandler(runtime, facts, process_settings(configuration, tools), tasks)
+    return Composition(
+        handlers=(
+            networks,
+            VolumeHandler({"local": LocalDriver(instance.data_root / "volumes", instance.firewall_table)}),
+            LayerHandler(graph),
+            ImageHandler(instance.data_root / "content", scratch(configuration)),
+            processes,
+            ContainerHandler(limits(configuration)),
+        ),
+        networks=networks,
+        runtime=runtime,
+        graph=graph,
+        facts=facts,
+    )
+
+
+def scratch(configuration: Configuration) -> Path:
+    """Where uploads and unpacked archives go, on the file system of the data-root."""
+    return configuration.instance.data_root / "tmp"
+
+
+def network_parts(configuration: Configuration) -> Parts:
+    """Drivers of the network handler."""
+    instance, settings = configuration.instance, configuration.network
+    firewall = NftFirewall(instance.firewall_table) if settings.iptables else None
+    forwarder = Forwarder(instance.exec_root, forward=settings.userland_proxy)
+    return Parts(
+        settings=settings,
+        instance=instance,
+        driver=BridgeDriver(instance, firewall),
+        publisher=HostPorts(firewall, forwarder, forwards=settings.userland_proxy),
+        namespaces=PinnedNamespaces(instance.exec_root / "netns"),
+        name_files=HostNameFiles(instance.data_root),
+    )
+
+
+def limits(configuration: Configuration) -> HostLimits:
+    """What containers are checked against and given by default."""
+    return HostLimits(
+        cpus=host.online_cpus(),
+        memory_nodes=host.memory_nodes(),
+        cgroup_version=host.cgroup_version(),
+        hostname=host.host_name(),
+        runtimes=frozenset({"runc", *configuration.runtimes}),
+        default_runtime=configuration.default_runtime,
+        shm_bytes=configuration.default_shm_bytes,
+        ulimits=configuration.default_ulimits,
+        init=configuration.init,
+        cgroup_parent=configuration.cgroup_parent,
+        log=LogConfig(type=configuration.log_driver),
+    )
+
+
+def process_settings(configuration: Configuration, tools: Tools) -> Settings:
+    """What specifications of processes are made by."""
+    return Settings(
+        runtimes=tools.runtimes,
+        default_runtime=configuration.default_runtime,
+        cgroup_parent=configuration.cgroup_parent,
+        systemd_cgroup=configuration.cgroup_driver == "systemd",
+        init_path=tools.init,
+        init=configuration.init,
+    )

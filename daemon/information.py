@@ -1,0 +1,101 @@
+"""Facts for `docker info` and `docker version`, put together anew at every use: a reload changes some of them."""
+
+import ipaddress
+import os
+import platform
+from importlib.metadata import version
+from pathlib import Path
+
+from daemon import host
+from daemon.config import Configuration
+from daemon.shapes.information import Capabilities, Component, Information, Registries
+from daemon.tools import Tools
+from handlers.exec.host_facts import HostFacts
+
+_GO_NAMES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386", "ppc64le": "ppc64le"}
+
+
+def collect(
+    configuration: Configuration,
+    tools: Tools,
+    components: tuple[Component, ...],
+    facts: HostFacts,
+    storage_status: tuple[tuple[str, str], ...],
+    engine_id: str,
+) -> Information:
+    """What is known of engine and host now."""
+    system, system_version = host.operating_system()
+    machine = platform.machine()
+    return Information(
+        engine_id=engine_id,
+        version=version("shiplog"),
+        components=components,
+        host_name=host.host_name(),
+        kernel_version=platform.release(),
+        operating_system=system,
+        os_version=system_version,
+        architecture=machine,
+        go_architecture=_GO_NAMES.get(machine, machine),
+        cpus=len(host.online_cpus()),
+        memory_bytes=host.memory_bytes(),
+        data_root=str(configuration.instance.data_root),
+        storage_driver=configuration.storage_driver,
+        storage_status=storage_status,
+        cgroup_driver=configuration.cgroup_driver,
+        cgroup_version=facts.cgroup_version,
+        logging_driver=configuration.log_driver,
+        runtimes=tools.runtimes,
+        default_runtime=configuration.default_runtime,
+        init_binary=Path(tools.init).name,
+        security_options=security_options(facts),
+        labels=configuration.labels,
+        debug=configuration.debug,
+        live_restore=configuration.live_restore,
+        http_proxy=os.environ.get("HTTP_PROXY", ""),
+        https_proxy=os.environ.get("HTTPS_PROXY", ""),
+        no_proxy=os.environ.get("NO_PROXY", ""),
+        registries=registries(configuration),
+        address_pools=tuple((pool.base, pool.size) for pool in configuration.network.address_pools),
+        firewall_backend="nftables" if configuration.network.iptables else "none",
+        capabilities=Capabilities(swap_limit=facts.swap_limit, oom_kill_disable=facts.cgroup_version == 1),
+        warnings=warnings(configuration, facts),
+    )
+
+
+def security_options(facts: HostFacts) -> tuple[str, ...]:
+    """As `docker info` lists them."""
+    options = ["name=apparmor"] if facts.apparmor else []
+    options += ["name=seccomp,profile=builtin"] if facts.seccomp else []
+    options += ["name=cgroupns"] if facts.cgroup_version == 2 else []
+    return tuple(options)
+
+
+def registries(configuration: Configuration) -> Registries:
+    """Insecure ones, networks apart from hosts."""
+    networks = [text for text in configuration.insecure_registries if is_network(text)]
+    hosts = [text for text in configuration.insecure_registries if text not in networks]
+    return Registries(
+        insecure_hosts=tuple(hosts), insecure_cidrs=tuple(networks), mirrors=configuration.registry_mirrors
+    )
+
+
+def is_network(text: str) -> bool:
+    """Whether it is a subnet in CIDR notation."""
+    try:
+        ipaddress.ip_network(text)
+    except ValueError:
+        return False
+    return "/" in text
+
+
+def warnings(configuration: Configuration, facts: HostFacts) -> tuple[str, ...]:
+    """What an administrator should know."""
+    found = [
+        f"WARNING: API is accessible on {address} without encryption. Access to the remote API is equivalent to root "
+        "access on the host."
+        for address in configuration.hosts
+        if address.startswith("tcp://") and configuration.tls is None
+    ]
+    if not facts.swap_limit:
+        found.append("WARNING: No swap limit support")
+    return tuple(found)
