@@ -8,8 +8,9 @@ import hashlib
 import lzma
 import zlib
 from collections.abc import Callable, Iterator
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Protocol
 
 import zstandard
 
@@ -17,6 +18,7 @@ from events.errors import InvalidParameter
 
 BLOCK_BYTES = 1024 * 1024
 _COMPRESSED_BLOCK_BYTES = 256 * 1024
+_MAGIC_BYTES = 6
 
 
 class CutShort(InvalidParameter):
@@ -70,14 +72,14 @@ class _Inflate:
         return block
 
 
-def blocks(file: BinaryIO, offset: int = 0, length: int = -1) -> Iterator[bytes]:
+def blocks(file: BufferedReader, offset: int = 0, length: int = -1) -> Iterator[bytes]:
     """The uncompressed bytes of `length` bytes (-1: the rest) at `offset`: plain, gzip, bzip2, xz or zstd.
 
-    The first bytes tell which. Raises InvalidParameter for damaged or cut off data.
+    `file` is freshly opened; its first bytes tell which. Raises InvalidParameter for damaged or cut off data.
     """
-    file.seek(offset)
-    magic = file.read(6 if length < 0 else min(6, length))
-    file.seek(offset)
+    if offset:
+        file.seek(offset)
+    magic = file.peek(_MAGIC_BYTES)[: _MAGIC_BYTES if length < 0 else length]
     source = _Region(file, length)
     for start, name, read in _COMPRESSIONS:
         if magic.startswith(start):
@@ -85,10 +87,9 @@ def blocks(file: BinaryIO, offset: int = 0, length: int = -1) -> Iterator[bytes]
     return source.blocks(BLOCK_BYTES)
 
 
-def is_compressed(file: BinaryIO) -> bool:
-    """Whether the file starts like one of the compressions."""
-    file.seek(0)
-    magic = file.read(6)
+def is_compressed(file: BufferedReader) -> bool:
+    """Whether a freshly opened file starts like one of the compressions."""
+    magic = file.peek(_MAGIC_BYTES)
     return any(magic.startswith(start) for start, _, _ in _COMPRESSIONS)
 
 
@@ -105,7 +106,7 @@ def digest(path: Path, offset: int = 0, length: int = -1, *, check: Callable[[],
 class _Region:
     """Part of a file, read once from its start to its end."""
 
-    def __init__(self, file: BinaryIO, length: int) -> None:
+    def __init__(self, file: BufferedReader, length: int) -> None:
         self._file, self._left = file, length
 
     def read(self, size: int = -1) -> bytes:

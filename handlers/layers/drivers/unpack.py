@@ -50,7 +50,7 @@ def main() -> None:
 
 def _unpack(request: dict[str, Any]) -> dict[str, str | int]:
     with attempt(f"open {request['path']}"):
-        source = open(request["path"], "rb", buffering=0)  # noqa: PTH123 - open until the process ends
+        source = open(request["path"], "rb")  # noqa: PTH123 - open until the process ends
     lineage = Lineage(request["lineage"])
     _confine(request["directory"])
     stream = Stream(blocks(source, request["offset"], request["length"]))
