@@ -58,7 +58,7 @@ class Nftables:
             output: bytes = self._library.nft_ctx_get_output_buffer(self._context) or b""
             errors: bytes = self._library.nft_ctx_get_error_buffer(self._context) or b""
         if status != 0:
-            raise NftablesError(_first_line(errors.decode(errors="replace")))
+            raise NftablesError(_summary(errors.decode(errors="replace")))
         return output.decode()
 
     def close(self) -> None:
@@ -69,5 +69,7 @@ class Nftables:
             self._context = None
 
 
-def _first_line(errors: str) -> str:
-    return next((line.strip() for line in errors.splitlines() if line.strip()), "no reason given")
+def _summary(errors: str) -> str:
+    """The reason and the line it is about; the marks below them say nothing in a log."""
+    lines = [line.strip() for line in errors.splitlines() if line.strip()]
+    return ": ".join(lines[:2]) or "no reason given"

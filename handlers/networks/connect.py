@@ -6,7 +6,7 @@ from functools import partial
 import anyio
 import msgspec
 
-from events.errors import EngineError
+from events.errors import DeadlineExceeded, EngineError
 from events.log import ClaimTaken
 from events.messages.network import (
     ConnectSandbox,
@@ -92,14 +92,20 @@ class Connect:
 
     async def _make(self, context: Context, command: ConnectSandbox, plan: Plan, files: NameFileTexts) -> Sandbox:
         try:
-            with anyio.fail_after(_ACT_LIMIT_S):
-                await together(*self._steps(context, command, plan, files))
+            await self._act(context, command, plan, files)
             sandbox = self._sandbox(context, command, plan)
         except BaseException as error:
             await self._undo(context, command, plan, error)
             raise
         await context.append(_stream(command), SandboxConnected(container_id=command.container_id), answer=sandbox)
         return sandbox
+
+    async def _act(self, context: Context, command: ConnectSandbox, plan: Plan, files: NameFileTexts) -> None:
+        try:
+            with anyio.fail_after(_ACT_LIMIT_S):
+                await together(*self._steps(context, command, plan, files))
+        except TimeoutError as error:
+            raise DeadlineExceeded(f"network of container {command.container_id} took too long") from error
 
     def _steps(self, context: Context, command: ConnectSandbox, plan: Plan, files: NameFileTexts) -> list[Step]:
         if shared_with(command.mode):

@@ -5,19 +5,19 @@ import logging
 
 import anyio
 
-from events.errors import EngineError
+from events.errors import DeadlineExceeded, EngineError
 from events.messages.network import NetworkCreated, NetworkCreateRequested, NetworkReconfigured, Subnet
 from events.projections.networks import Network
 from handlers.context import Context
 from handlers.networks.addresses import free_subnet, subnet_of
 from handlers.networks.decide import BRIDGE, PREDEFINED_DRIVERS
-from handlers.networks.errors import NetworkNotReady
+from handlers.networks.errors import NetworkNotReady, SubnetsExhausted
 from handlers.networks.parts import Parts
 from handlers.networks.ports import BridgeSettings
 
 _ATTEMPTS = 5
 _FIRST_PAUSE_S = 0.1
-_ATTEMPT_LIMIT_S = 30.0
+_ATTEMPT_LIMIT_S = 10.0
 _log = logging.getLogger(__name__)
 
 
@@ -86,11 +86,18 @@ class PredefinedNetworks:
         elif in_use or not await self._overlaps(network):
             return network.subnets
         else:
-            wanted = (await self._choose_subnet(),)
+            return await self._another_subnet(network)
         if wanted != network.subnets and in_use:
             _log.warning("network %s keeps subnet %s: containers are on it", network.name, network.subnets[0].subnet)
             return network.subnets
         return wanted
+
+    async def _another_subnet(self, network: Network) -> tuple[Subnet, ...]:
+        try:
+            return (await self._choose_subnet(),)
+        except SubnetsExhausted:
+            _log.warning("network %s keeps subnet %s: no other is free", network.name, network.subnets[0].subnet)
+            return network.subnets
 
     async def _overlaps(self, network: Network) -> bool:
         own = ipaddress.IPv4Network(network.subnets[0].subnet)
@@ -115,11 +122,17 @@ class PredefinedNetworks:
 
     async def _make(self, context: Context, network: Network) -> None:
         if network.driver == self._driver.name:
-            with anyio.fail_after(_ATTEMPT_LIMIT_S):
-                await self._driver.ensure_network(self._bridge_settings(network))
+            await self._make_on_host(network)
         if network.status == "creating":
             await context.append(f"network/{network.id}", NetworkCreated(network_id=network.id))
         self._on_host.add(network.id)
+
+    async def _make_on_host(self, network: Network) -> None:
+        try:
+            with anyio.fail_after(_ATTEMPT_LIMIT_S):
+                await self._driver.ensure_network(self._bridge_settings(network))
+        except TimeoutError as error:
+            raise DeadlineExceeded(f"network {network.name} took longer than {_ATTEMPT_LIMIT_S:.0f} s") from error
 
     def _bridge_settings(self, network: Network) -> BridgeSettings:
         return BridgeSettings(

@@ -15,6 +15,7 @@ from handlers.networks.parts import Parts, together
 from handlers.networks.predefined import PredefinedNetworks
 
 _OBJECT_LIMIT_S = 20.0
+_ALL_LIMIT_S = 120.0
 _log = logging.getLogger(__name__)
 
 
@@ -26,15 +27,21 @@ class Reconcile:
 
     async def __call__(self, context: Context) -> None:
         """One object that can't be settled doesn't hold up the others; it is logged."""
-        await self._guarded("predefined networks", partial(self._networks.ensure, context))
-        await self._guarded("orphans", partial(self._remove_orphans, context))
-        for sandbox in tuple(context.state.sandboxes):
-            if sandbox.status == "connected":
-                await self._guarded(f"sandbox {sandbox.container_id}", partial(self._restore, sandbox))
+        await self._guarded("predefined networks", partial(self._networks.ensure, context), _ALL_LIMIT_S)
+        await self._guarded("orphans", partial(self._remove_orphans, context), _ALL_LIMIT_S)
+        await together(
+            *(
+                partial(self._guarded, f"sandbox {sandbox.container_id}", partial(self._restore, sandbox))
+                for sandbox in context.state.sandboxes
+                if sandbox.status == "connected"
+            )
+        )
 
-    async def _guarded(self, what: str, settle: Callable[[], Awaitable[None]], limit_s: float = 0) -> None:
+    async def _guarded(
+        self, what: str, settle: Callable[[], Awaitable[None]], limit_s: float = _OBJECT_LIMIT_S
+    ) -> None:
         try:
-            with anyio.fail_after(limit_s or _OBJECT_LIMIT_S * 10):
+            with anyio.fail_after(limit_s):
                 await settle()
         except (EngineError, TimeoutError) as error:
             _log.warning("recovery of %s: %s", what, str(error) or "took too long")
@@ -73,7 +80,7 @@ class Reconcile:
             await remove(name)
             await context.append("system/engine", OrphanRemoved(kind=kind, name=name))
 
-        await self._guarded(f"{kind} {name}", settle, _OBJECT_LIMIT_S)
+        await self._guarded(f"{kind} {name}", settle)
 
     async def _restore(self, sandbox: SandboxState) -> None:
         """Put back what a live container lost. Without its namespace it isn't live: its own recovery sees to it."""

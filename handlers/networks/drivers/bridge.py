@@ -30,6 +30,7 @@ from handlers.networks.ports import BridgeSettings
 Result = TypeVar("Result")
 
 _IDENTIFIER_DIGITS = 8
+_HALVES = ("/0", "/1")  # ways to everywhere, as some tunnels set them beside the default route
 _TURN_NAME = "\0shiplog-subnet-choice"
 _TURN_ATTEMPTS = 200
 _TURN_PAUSE_S = 0.05
@@ -203,4 +204,4 @@ def _occupied(bridge: str) -> tuple[str, ...]:
         own = links.find(netlink, bridge) if bridge else None
         index = own.index if own else -1
         found = (*links.addresses(netlink), *links.routes(netlink))
-    return tuple(dict.fromkeys(cidr for owner, cidr in found if owner != index))
+    return tuple(dict.fromkeys(cidr for owner, cidr in found if owner != index and not cidr.endswith(_HALVES)))

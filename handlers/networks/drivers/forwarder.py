@@ -16,6 +16,7 @@ from anyio.abc import ByteStream
 
 from events.errors import SystemFailure
 from events.messages.network import PublishedPort
+from handlers.kernel.calls import attempt
 from handlers.networks.drivers.forwarding.program import CONTROL_DESCRIPTOR
 from handlers.networks.errors import PortInUse
 
@@ -118,6 +119,10 @@ class Forwarder:
             raise ConnectionResetError("the port forwarder ended") from error
         except TimeoutError as error:
             raise SystemFailure(f"the port forwarder didn't answer within {ANSWER_LIMIT_S:.0f} s") from error
+        except (ConnectionError, FileNotFoundError):
+            raise
+        except OSError as error:
+            raise SystemFailure(f"port forwarder: {error}") from error
         except msgspec.MsgspecError as error:
             raise SystemFailure(f"the port forwarder answers nonsense: {error}") from error
 
@@ -130,7 +135,8 @@ class Forwarder:
     async def _start(self) -> None:
         async with self._starting:
             if not await self._answers():
-                await anyio.to_thread.run_sync(self._spawn)
+                with attempt("start the port forwarder"):
+                    await anyio.to_thread.run_sync(self._spawn)
 
     async def _answers(self) -> bool:
         try:

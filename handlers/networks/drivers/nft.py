@@ -195,17 +195,25 @@ class NftFirewall:
         return tuple(found)
 
 
+class _Key(msgspec.Struct, kw_only=True):
+    concat: list[str | int]
+
+
 class _Value(msgspec.Struct, kw_only=True):
-    val: dict[str, list[str | int]]
-    comment: str = ""
+    val: _Key
+    comment: str
 
 
 class _Wrapped(msgspec.Struct, kw_only=True):
     elem: _Value
 
 
+class _Target(msgspec.Struct, kw_only=True):
+    concat: tuple[str, int]
+
+
 class _Map(msgspec.Struct, kw_only=True):
-    elem: list[tuple[_Wrapped, dict[str, list[str | int]]]] = []
+    elem: list[tuple[msgspec.Raw, msgspec.Raw]] = []
 
 
 class _Entry(msgspec.Struct, kw_only=True):
@@ -218,17 +226,23 @@ class _Listing(msgspec.Struct, kw_only=True):
 
 def _parse(listing: str) -> list[Element]:
     entries = msgspec.json.decode(listing, type=_Listing).nftables
-    return [_element(wrapped.elem, target) for entry in entries if entry.map for wrapped, target in entry.map.elem]
+    elements = [_element(key, target) for entry in entries if entry.map for key, target in entry.map.elem]
+    return [element for element in elements if element is not None]
 
 
-def _element(value: _Value, target: dict[str, list[str | int]]) -> Element:
-    *address, protocol, host_port = value.val["concat"]
-    container_address, container_port = target["concat"]
+def _element(key: msgspec.Raw, target: msgspec.Raw) -> Element | None:
+    """None for one that this engine didn't make: it has no comment."""
+    try:
+        value = msgspec.json.decode(key, type=_Wrapped).elem
+        container_address, container_port = msgspec.json.decode(target, type=_Target).concat
+    except msgspec.MsgspecError:
+        return None
+    *address, protocol, host_port = value.val.concat
     return Element(
         container_id=value.comment,
-        container_address=str(container_address),
+        container_address=container_address,
         port=PublishedPort(
-            container_port=int(container_port),
+            container_port=container_port,
             protocol=str(protocol),
             host_address=str(address[0]) if address else WILDCARDS[0],
             host_port=int(host_port),

@@ -13,6 +13,7 @@ import anyio.to_thread
 
 from events.errors import EngineError
 from events.messages.network import PublishedPort
+from handlers.kernel.calls import attempt
 from handlers.networks.drivers.conntrack import forget_udp
 from handlers.networks.drivers.forwarder import Forwarder
 from handlers.networks.drivers.nft import NftFirewall
@@ -52,7 +53,8 @@ class HostPorts:
         if self._firewall is not None:
             removed = await self._firewall.withdraw(container_id)
             for address in {e.container_address for e in removed if e.port.protocol == "udp"}:
-                await anyio.to_thread.run_sync(forget_udp, address)
+                with attempt("forget UDP conversations"):
+                    await anyio.to_thread.run_sync(forget_udp, address)
         await self._forwarder.withdraw(container_id)
 
     async def published(self) -> dict[str, tuple[PublishedPort, ...]]:
@@ -98,6 +100,8 @@ class HostPorts:
             address, ports = self._wanted.get(container_id, ("", ()))
             try:
                 await self._hold(container_id, address, ports)
+                if container_id not in self._wanted:  # withdrawn meanwhile
+                    await self._forwarder.withdraw(container_id)
             except EngineError as error:
                 complete = False
                 _log.warning("ports of container %s can't be held again: %s", container_id, error)
