@@ -104,7 +104,7 @@ def test_a_shared_directory_can_be_shared_again(tmp_path: Path):
 
 def test_a_refused_transaction_changes_nothing_and_says_why(host):
     nftables = Nftables()
-    with pytest.raises(NftablesError, match="nosuch"):
+    with pytest.raises(NftablesError, match="No such file or directory"):
         nftables.run("add table ip good\nadd rule ip nosuch nosuch accept")
     assert "good" not in nftables.run("list tables")
     nftables.run("add table ip good")
