@@ -65,7 +65,9 @@ def open_archive(path: Path) -> Archive:
                     raise BadImageArchive(f"more than {_ENTRIES_LIMIT} files in the archive")
                 _note(archive, entry)
     except (tarfile.TarError, ValueError, RecursionError) as error:
-        raise CutShort from error  # what dockerd answers to anything that isn't a tar
+        if path.stat().st_size < tarfile.BLOCKSIZE:
+            raise CutShort from error
+        raise BadImageArchive("archive/tar: invalid tar header") from error  # dockerd's words
     return archive
 
 

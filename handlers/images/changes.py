@@ -30,7 +30,7 @@ def apply_changes(config: RunConfig, changes: Iterable[str]) -> RunConfig:
         instruction, _, text = line.partition(" ")
         change = _INSTRUCTIONS.get(instruction.upper())
         if change is None:
-            raise InvalidChange(f"{instruction} is not a valid change command")
+            raise InvalidChange(f"{instruction.lower()} is not a valid change command")
         if not text.strip():
             raise InvalidChange(f"{instruction.upper()} requires at least one argument")
         config = change(config, text.strip())
@@ -90,7 +90,7 @@ def _pairs(config: RunConfig, text: str, instruction: str) -> dict[str, str]:
     for word in words:
         name, equals, value = word.partition("=")
         if not equals:
-            raise InvalidChange(f"can't find = in {word!r}. Must be of the form: name=value")
+            raise InvalidChange(f'Syntax error - can\'t find = in "{word}". Must be of the form: name=value')
         if not expand(name, environment):
             raise InvalidChange(f"{instruction} names can not be blank")
         pairs[expand(name, environment)] = expand(value, environment)

@@ -9,6 +9,7 @@ import msgspec
 from events.errors import EngineError
 from events.messages import image as m
 from events.messages.layer import AppliedLayer, ApplyLayer, ReleaseLayers
+from events.projections.images import Image
 from handlers.context import Context
 from handlers.images import naming
 from handlers.images.archive import Region
@@ -36,6 +37,16 @@ def check(plan: Plan) -> None:
     expected, actual = len(plan.config.rootfs.diff_ids), len(plan.layers)
     if expected != actual:
         raise BadImageArchive(f"invalid manifest, layers length mismatch: expected {expected}, got {actual}")
+
+
+async def ensure_image(context: Context, plan: Plan, content: ContentStore) -> None:
+    """Make the image unless it is there. The caller has its turn. Raises as `create_image`."""
+    await settle(context, plan.image_id, content)
+    image = context.state.images.get(plan.image_id)
+    if image is None:
+        await create_image(context, plan, content)
+    elif image.status != "ready":
+        await _revive(context, image, plan, content)
 
 
 async def create_image(context: Context, plan: Plan, content: ContentStore) -> None:
@@ -73,15 +84,27 @@ async def take_down(context: Context, image_id: str, content: ContentStore) -> N
 
 
 async def settle(context: Context, image_id: str, content: ContentStore) -> None:
-    """Finish what an interrupted or failed command has left of an image. The caller has its turn."""
+    """Finish what an interrupted or failed command has left of an image. The caller has its turn.
+
+    What was removed by force stays, hidden, as long as containers use it.
+    """
     image = context.state.images.get(image_id)
-    if image is None or image.status == "ready":
+    if image is None or image.status == "ready" or image.users:
         return
     if image.status == "creating":
         await _fail(context, image_id, content, INTERRUPTED)
         return
     await take_down(context, image_id, content)
     await context.append(naming.stream(image_id), m.ImageRemoved(image_id=image_id))
+
+
+async def _revive(context: Context, image: Image, plan: Plan, content: ContentStore) -> None:
+    """It was removed by force, and containers have kept its layers: it only has to be told of again."""
+    await content.write(plan.image_id, plan.content)
+    created = m.ImageCreated(
+        image_id=image.id, config=plan.config, layers=image.layers, size_bytes=image.size_bytes, origin=plan.origin
+    )
+    await context.append(naming.stream(image.id), created)
 
 
 async def _apply_layers(context: Context, plan: Plan) -> list[AppliedLayer]:

@@ -52,4 +52,4 @@ class ImageHandler:
         await tag.acquire_image(context, command)
 
     async def _release(self, context: Context, command: m.ReleaseImage) -> None:
-        await tag.release_image(context, command)
+        await remove.release_image(context, command, self._content, self._turns)

@@ -14,7 +14,7 @@ from handlers.context import Context
 from handlers.images import changes, configuration, naming
 from handlers.images.archive import Region
 from handlers.images.content import ContentStore
-from handlers.images.create import Plan, create_image, settle
+from handlers.images.create import Plan, ensure_image
 from handlers.images.platforms import parse_platform
 from handlers.kernel.calls import attempt
 from handlers.turns import Turns
@@ -32,9 +32,7 @@ async def import_image(
     plan = _plan(config, await run_sync(_digest, path), path)
     answer = m.ImportedImage(image_id=plan.image_id)
     async with turns.of(plan.image_id):
-        await settle(context, plan.image_id, content)
-        if context.state.images.get(plan.image_id) is None:
-            await create_image(context, plan, content)
+        await ensure_image(context, plan, content)
         imported = m.ImageImported(image_id=plan.image_id, name=plan.image_id)
         await naming.append_decided(
             context,

@@ -11,7 +11,7 @@ from handlers.context import Context
 from handlers.images import configuration, naming, spool
 from handlers.images.archive import open_archive
 from handlers.images.content import ContentStore
-from handlers.images.create import Plan, check, create_image, settle
+from handlers.images.create import Plan, check, ensure_image
 from handlers.images.layouts import ArchivedImage, read_images
 from handlers.images.platforms import host_platform
 from handlers.turns import Turns
@@ -50,9 +50,7 @@ async def _take_in(
 ) -> tuple[str, ...]:
     image_id, images = plan.image_id, context.state.images
     async with turns.of(image_id):
-        await settle(context, image_id, content)
-        if images.get(image_id) is None:
-            await create_image(context, plan, content)
+        await ensure_image(context, plan, content)
         loaded = m.ImageLoaded(image_id=image_id, name=image_id)
         moved: dict[str, str] = {}
 

@@ -1,7 +1,7 @@
 """What RemoveImage may do, by dockerd's rules; pure, so that every rule can be read and tried alone.
 
 By name: the name goes; the image too if it was the last name. By id: all names go if they amount to one, or by force.
-Unlike dockerd's, an image that a stopped container uses stays even by force, without a name: the container needs it.
+By force an image goes although a stopped container uses it; its layers stay until the container is gone.
 """
 
 import msgspec
@@ -14,20 +14,21 @@ from handlers.images.errors import ImageInUse, short_id
 
 
 class RemovalPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """Names to take away (canonical), and whether the image goes too."""
+    """Names to take away (canonical), and whether the image goes too (`later`: when its last container does)."""
 
     untag: tuple[str, ...]
     delete: bool
+    later: bool = False
 
 
 def plan_removal(state: State, image: Image, name: str, *, force: bool) -> RemovalPlan:
     """Decide on a removal of `image`, which the client called `name`. Raises ImageInUse, NoSuchImage."""
     if names_by_id(image, name):
         return _plan_by_id(state, image, force=force)
-    return _plan_by_name(image, name, force=force)
+    return _plan_by_name(state, image, name, force=force)
 
 
-def _plan_by_name(image: Image, name: str, *, force: bool) -> RemovalPlan:
+def _plan_by_name(state: State, image: Image, name: str, *, force: bool) -> RemovalPlan:
     reference = _held(image, name)
     if image.users and not force and _is_single(image.references):
         user = short_id(min(image.users))
@@ -35,7 +36,7 @@ def _plan_by_name(image: Image, name: str, *, force: bool) -> RemovalPlan:
         raise ImageInUse(references.familiar(reference), why, forcible=True)
     untag = (reference, *_orphaned_digests(image, reference))
     last = len(untag) == len(image.references)
-    return RemovalPlan(untag=untag, delete=last and not image.users)
+    return RemovalPlan(untag=untag, delete=last and not _running(state, image), later=bool(image.users))
 
 
 def _plan_by_id(state: State, image: Image, *, force: bool) -> RemovalPlan:
@@ -45,10 +46,10 @@ def _plan_by_id(state: State, image: Image, *, force: bool) -> RemovalPlan:
         raise ImageInUse(subject, why, forcible=False)
     if not force and not _is_single(image.references):
         raise ImageInUse(subject, "image is referenced in multiple repositories", forcible=True)
-    if image.users and (not force or not image.references):
+    if not force and image.users:
         why = f"image is being used by stopped container {short_id(min(image.users))}"
-        raise ImageInUse(subject, why, forcible=not force and bool(image.references))
-    return RemovalPlan(untag=image.references, delete=not image.users)
+        raise ImageInUse(subject, why, forcible=True)
+    return RemovalPlan(untag=image.references, delete=True, later=bool(image.users))
 
 
 def _held(image: Image, name: str) -> str:

@@ -1,4 +1,4 @@
-"""RemoveImage: names go, and with the last of them the image."""
+"""RemoveImage and ReleaseImage: names go, with the last of them the image, with its last container its layers."""
 
 import anyio
 
@@ -11,7 +11,7 @@ from events.projections.images import Image
 from handlers.context import DECISION_RETRIES, Context
 from handlers.images import naming
 from handlers.images.content import ContentStore
-from handlers.images.create import take_down
+from handlers.images.create import settle, take_down
 from handlers.images.removal_plan import RemovalPlan, plan_removal
 from handlers.turns import Turns
 
@@ -34,10 +34,22 @@ async def remove_image(context: Context, command: m.RemoveImage, content: Conten
     raise Unavailable("too many others are changing the same images; try again")
 
 
+async def release_image(context: Context, command: m.ReleaseImage, content: ContentStore, turns: Turns) -> None:
+    """The container needs it no more; what isn't known is fine. The last one takes a removed image along."""
+    async with turns.of(command.image_id):
+        image = context.state.images.get(command.image_id)
+        if image is None or command.container_id not in image.users:
+            return
+        event = m.ImageReleased(image_id=command.image_id, container_id=command.container_id)
+        await context.append(naming.stream(command.image_id), event, answer=None)
+        with anyio.move_on_after(REMOVE_LIMIT_S, shield=True):
+            await settle(context, command.image_id, content)
+
+
 async def _carry_out(context: Context, image: Image, plan: RemovalPlan, content: ContentStore) -> m.RemovedImage:
     untagged = tuple(references.familiar(name) for name in plan.untag)
-    if not plan.delete:
-        removed = m.RemovedImage(untagged=untagged)
+    if plan.later or not plan.delete:
+        removed = m.RemovedImage(untagged=untagged, deleted=(image.id,) if plan.delete else ())
         await context.append_all((_untagging(image, plan),), answer=removed)
         return removed
     with anyio.move_on_after(REMOVE_LIMIT_S, shield=True):  # once announced it is finished, whoever goes away

@@ -1,4 +1,4 @@
-"""TagImage, AcquireImage, ReleaseImage: who speaks of an image."""
+"""TagImage and AcquireImage: an image gets names and users."""
 
 from collections.abc import Sequence
 
@@ -36,15 +36,6 @@ async def acquire_image(context: Context, command: m.AcquireImage) -> None:
         return Append(stream=naming.stream(command.image_id), events=(event,), expected=version)
 
     await context.decide(decision, answer=None)
-
-
-async def release_image(context: Context, command: m.ReleaseImage) -> None:
-    """The container needs it no more; what isn't known is fine."""
-    image = context.state.images.get(command.image_id)
-    if image is None or command.container_id not in image.users:
-        return
-    event = m.ImageReleased(image_id=command.image_id, container_id=command.container_id)
-    await context.append(naming.stream(command.image_id), event, answer=None)
 
 
 def _ready(context: Context, image_id: str) -> Image:

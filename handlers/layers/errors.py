@@ -24,7 +24,7 @@ class WrongDigest(InvalidParameter):
 
     def __init__(self, expected: str, actual: str) -> None:
         self.expected, self.actual = expected, actual
-        super().__init__(f"layer digest mismatch: expected {expected}, got {actual}")
+        super().__init__(f'invalid diffID for layer: expected "{expected}", got "{actual}"')
 
 
 class OtherDriver(SystemFailure):

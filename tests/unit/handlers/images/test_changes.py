@@ -70,11 +70,11 @@ def test_instructions_work_in_order():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("RUN x", "RUN is not a valid change command"),
+        ("RUN x", "run is not a valid change command"),
         ("nonsense", "nonsense is not a valid change command"),
         ("CMD", "CMD requires at least one argument"),
         ("ENV A", "ENV must have two arguments"),
-        ("ENV A=1 B", "can't find = in 'B'. Must be of the form: name=value"),
+        ("ENV A=1 B", 'Syntax error - can\'t find = in "B". Must be of the form: name=value'),
         ("ENV =1", "ENV names can not be blank"),
         ('ENV A="1', "unexpected end of statement while looking for matching double-quote"),
         ("EXPOSE x", "invalid containerPort: x"),

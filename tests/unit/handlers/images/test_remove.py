@@ -92,10 +92,31 @@ async def test_a_used_image_keeps_its_last_name_unless_forced(host):
         "conflict: unable to delete one:1 (must be forced) - container 32dfa947843b is using its referenced image "
         f"{ONE.id[7:19]}"
     )
-    assert await host.remove("one:1", force=True) == (("one:1",), ())
-    assert host.images.get(ONE.id).references == ()
+    assert await host.remove("one:1", force=True) == (("one:1",), (ONE.id,))
+    with pytest.raises(NotFound):
+        await host.remove(ONE.id)
+    assert await host.kept() == (1, 2, 1)
+    await host.engine.reconcile()
+    assert await host.kept() == (1, 2, 1)
     await host.engine.send(m.ReleaseImage(image_id=ONE.id, container_id=CONTAINER))
-    assert (await host.remove(ONE.id))[1][0] == ONE.id
+    assert await host.kept() == (0, 0, 0)
+
+
+async def test_by_force_a_running_containers_image_loses_its_name_only(host):
+    await host.load(ONE)
+    await host.container(CONTAINER, ONE.id, running=True)
+    assert await host.remove("one:1", force=True) == (("one:1",), ())
+    assert host.images.get(ONE.id).status == "ready"
+
+
+async def test_an_image_removed_from_under_a_container_comes_back_by_load(host):
+    await host.load(ONE)
+    await host.container(CONTAINER, ONE.id, running=False)
+    await host.remove("one:1", force=True)
+    assert await host.load(ONE) == ("Loaded image: one:1",)
+    assert host.images.named("docker.io/library/one:1").status == "ready"
+    await host.engine.send(m.ReleaseImage(image_id=ONE.id, container_id=CONTAINER))
+    assert await host.kept() == (1, 2, 1)
 
 
 async def test_a_used_image_may_lose_one_of_several_names(host):
@@ -123,10 +144,7 @@ async def test_by_id_a_stopped_container_stands_against_it(host):
     with pytest.raises(Conflict) as refusal:
         await host.remove(ONE.id)
     assert str(refusal.value) == f"conflict: unable to delete {ONE.id[7:19]} (must be forced) - {why}"
-    assert await host.remove(ONE.id, force=True) == (("one:1",), ())
-    with pytest.raises(Conflict) as refusal:
-        await host.remove(ONE.id, force=True)
-    assert str(refusal.value) == f"conflict: unable to delete {ONE.id[7:19]} (cannot be forced) - {why}"
+    assert await host.remove(ONE.id, force=True) == (("one:1",), (ONE.id,))
 
 
 @pytest.mark.parametrize("name", ["nosuch", "nosuch:1", "deadbeef"])
