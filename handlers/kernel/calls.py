@@ -37,12 +37,12 @@ def attempt(what: str) -> Iterator[None]:
 
 
 def call(name: str, *arguments: int | bytes | ctypes.Array[ctypes.c_char] | None, what: str) -> int:
-    """Call a libc function that answers -1 and errno on failure.
+    """Call a libc function that returns an `int`, -1 with errno on failure.
 
     Numbers go as C `long`, bytes and None as pointers. Releases the GIL. Raises KernelRefused.
     """
     function = getattr(_LIBC, name)
-    function.restype = ctypes.c_long
+    function.restype = ctypes.c_int  # all of them; read as long, -1 may come out as 4294967295
     result: int = function(*(ctypes.c_long(item) if isinstance(item, int) else item for item in arguments))
     if result == -1:
         raise KernelRefused(what, ctypes.get_errno())
