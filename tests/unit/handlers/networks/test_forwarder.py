@@ -1,6 +1,7 @@
 """The forwarder process on loopback: what it carries, and how it begins and ends."""
 
 import os
+import random
 import shutil
 import signal
 import socket
@@ -35,9 +36,12 @@ def exec_root() -> Iterator[Path]:
 
 
 def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
-    with socket.socket(type=kind) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that nobody has, below those that the kernel gives by itself."""
+    while True:
+        port = random.randrange(20000, 32000)
+        with socket.socket(type=kind) as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def published(host_port: int, container_port: int, protocol: str = "tcp", address: str = "127.0.0.1") -> PublishedPort:
@@ -138,7 +142,7 @@ async def test_a_reset_reaches_the_other_side(exec_root):
 async def test_nobody_behind_the_port_is_a_reset(exec_root):
     server, port, _ = await held(exec_root)
     server.close()
-    with connected(port) as client, pytest.raises(ConnectionResetError):
+    with pytest.raises(ConnectionResetError), connected(port) as client:
         client.recv(1)
 
 
@@ -177,7 +181,7 @@ async def test_a_port_that_is_only_held_turns_people_away(exec_root):
     forwarder = Forwarder(exec_root, forward=False)
     await forwarder.publish(ONE, "127.0.0.1", [published(port, server.getsockname()[1])])
     with closing(server):
-        with connected(port) as client, pytest.raises(ConnectionResetError):
+        with pytest.raises(ConnectionResetError), connected(port) as client:
             client.recv(1)
         with pytest.raises(PortInUse):
             await Forwarder(exec_root).publish("2" * 64, "127.0.0.1", [published(port, 1)])
