@@ -4,6 +4,7 @@ Without it every pause and every removal would cost a run of the OCI runtime.
 Sources: the kernel's admin-guide/cgroup-v1 (freezer-subsystem, memory) and admin-guide/cgroup-v2; cgroups(7).
 """
 
+import itertools
 import os
 import re
 import signal
@@ -18,6 +19,7 @@ from handlers.kernel.calls import attempt
 from handlers.kernel.pidfd import ProcessHandle
 
 _POLL_S = 0.002
+_FREEZES_PER_THAW = 5
 _FREEZE_TIMEOUT_S = 10.0
 _REMOVE_TIMEOUT_S = 10.0
 _FULL_CONTROLLERS = ("pids", "freezer", "memory", "devices", "")  # any of them knows all processes
@@ -80,11 +82,14 @@ class Group(msgspec.Struct, frozen=True, kw_only=True):
     async def freeze(self, *, frozen: bool) -> None:
         """Freeze or thaw, and wait until it is so. Raises SystemFailure; a failed freeze is thawed again."""
         with anyio.move_on_after(_FREEZE_TIMEOUT_S):
-            self._set_freezer(frozen=frozen)
-            while self.is_frozen() != frozen:
+            for attempt_number in itertools.count(1):
+                self._set_freezer(frozen=frozen)
+                if self.is_frozen() == frozen:
+                    return
                 await anyio.sleep(_POLL_S)
-                self._set_freezer(frozen=frozen)  # v1 can hang in FREEZING while processes fork
-            return
+                if attempt_number % _FREEZES_PER_THAW == 0:
+                    self._set_freezer(frozen=False)  # v1 can hang in FREEZING; a short thaw loosens it
+                    await anyio.sleep(_POLL_S)
         if frozen:
             self._set_freezer(frozen=False)
         word = "freeze" if frozen else "thaw"

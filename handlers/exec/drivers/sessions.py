@@ -127,6 +127,7 @@ class ExecSession:
     def failed(self) -> None:
         """There will be no process."""
         self._settled.set()
+        self._disconnect()
 
     async def output(self) -> AsyncIterator[tuple[int, bytes]]:
         """Chunks with their stream, until the process ends."""
