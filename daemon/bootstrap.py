@@ -47,8 +47,10 @@ class Composition(msgspec.Struct, frozen=True, kw_only=True):
     facts: HostFacts
 
 
-async def compose(configuration: Configuration, tools: Tools, tasks: anyio.abc.TaskGroup) -> Composition:
-    """Make everything. Raises SystemFailure when the host lacks what the storage driver needs."""
+async def compose(configuration: Configuration, tools: Tools, log_id: str, tasks: anyio.abc.TaskGroup) -> Composition:
+    """Make everything. `log_id` marks what may hold people's data: with another log it is somebody else's.
+
+    Raises SystemFailure when the host lacks what the storage driver needs."""
     instance = configuration.instance
     graph = GRAPH_DRIVERS[configuration.storage_driver](instance.data_root / configuration.storage_driver)
     await graph.prepare()
@@ -59,7 +61,7 @@ async def compose(configuration: Configuration, tools: Tools, tasks: anyio.abc.T
     return Composition(
         handlers=(
             networks,
-            VolumeHandler({"local": LocalDriver(instance.data_root / "volumes", instance.firewall_table)}),
+            VolumeHandler({"local": LocalDriver(instance.data_root / "volumes", mark=log_id)}),
             LayerHandler(graph),
             ImageHandler(instance.data_root / "content", scratch(configuration)),
             processes,

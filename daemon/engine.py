@@ -134,7 +134,7 @@ class Daemon:
     async def start(self, tasks: anyio.abc.TaskGroup) -> None:
         """Fold the log, answer commands, settle what is open."""
         await self._fold()
-        self._composition = await compose(self._configuration, self._tools, tasks)
+        self._composition = await compose(self._configuration, self._tools, self._log.id, tasks)
         self._components = await components(self._tools)
         dispatcher = Dispatcher(table(self._composition.handlers), self._services)
         await self._bus.serve(dispatcher.handle)

