@@ -114,7 +114,7 @@ class EngineUnderTest:
             **({"input": stdin} if stdin is not None else {"stdin": subprocess.DEVNULL}),
         )
         if check:
-            said = f"{result.stdout.decode(errors='replace')}\n{result.stderr.decode(errors='replace')}\n{self.log()[-4000:]}"
+            said = (result.stdout + result.stderr).decode(errors="replace") + self.log()[-4000:]
             assert result.returncode == 0, f"docker {arguments}: {result.returncode}\n{said}"
         return result
 

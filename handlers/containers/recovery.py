@@ -133,6 +133,7 @@ async def _settle_freeze(context: Context, c: Container) -> None:
 
 
 async def _settle_remove(context: Context, c: Container) -> None:
+    await settle.settle_exit(context, c.id)  # the removal may have killed its process, and nobody saw the end
     await remove.carry_out(context, c.id, volumes=c.remove_volumes)
 
 
