@@ -31,7 +31,7 @@ _INTERFACE_INFO = struct.Struct("=BxHiII")  # struct ifinfomsg of linux/rtnetlin
 _DEFAULTS = {
     # Nobody gives these containers IPv6 addresses; without this each interface would make itself a link-local one.
     "net/ipv6/conf/default/disable_ipv6": "1",
-    # Neighbours that knew the address with another hardware address learn the new one at once.
+    # Neighbours are told when an interface comes up or gets a hardware address.
     "net/ipv4/conf/default/arp_notify": "1",
 }
 
@@ -146,6 +146,7 @@ class PinnedNamespaces:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
+        self._sharing = threading.Lock()
         self._shared = False
 
     def path(self, container_id: str) -> str:
@@ -170,9 +171,10 @@ class PinnedNamespaces:
         return await anyio.to_thread.run_sync(is_pinned, self._directory / container_id)
 
     def _create(self, container_id: str) -> None:
-        if not self._shared:
-            share(self._directory)
-            self._shared = True
+        with self._sharing:  # twice at once would mount twice
+            if not self._shared:
+                share(self._directory)
+                self._shared = True
         path = self._directory / container_id
         if not is_pinned(path):
             pin_new(path)

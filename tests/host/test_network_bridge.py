@@ -222,6 +222,16 @@ async def test_a_container_has_no_ipv6_address_but_its_loopbacks(host):
     assert "::1/128" in run("ip", "address", "show", "lo", namespace=one)
 
 
+async def test_a_connected_container_is_reached_at_once(host):
+    """A first packet that is lost would be sent again only after a second."""
+    network = await Network(host).start()
+    witness = await network.connect(9)
+    for number in range(20, 40):
+        path = await network.connect(number)
+        with Echo(path, 80):
+            assert ask(witness, f"10.215.0.{number}", 80, limit_s=0.9) == "10.215.0.9 ping"
+
+
 async def test_an_address_that_comes_back_with_another_container_is_reached_at_once(host):
     network = await Network(host).start()
     one, witness = await network.connect(2), await network.connect(9)

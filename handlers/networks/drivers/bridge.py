@@ -151,14 +151,16 @@ def _connect(settings: BridgeSettings, name: str, namespace_path: str, endpoint:
     with Netlink() as netlink:
         if links.find(netlink, name) is None:
             _add_pair(netlink, settings, name, namespace_path, endpoint)
-    with inside(namespace_path, Netlink) as netlink:
-        links.configure(
-            netlink,
-            endpoint.interface,
-            address=endpoint.address,
-            prefix_length=endpoint.prefix_length,
-            gateway=endpoint.gateway,
-        )
+        with inside(namespace_path, Netlink) as inner:
+            links.configure(
+                inner,
+                endpoint.interface,
+                address=endpoint.address,
+                prefix_length=endpoint.prefix_length,
+                gateway=endpoint.gateway,
+            )
+            links.await_port(netlink, name)
+            links.announce(inner, endpoint.interface, endpoint.mac_address)
 
 
 def _add_pair(netlink: Netlink, settings: BridgeSettings, name: str, namespace_path: str, endpoint: Endpoint) -> None:

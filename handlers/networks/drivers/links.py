@@ -8,6 +8,7 @@ import ipaddress
 import socket
 import struct
 import sys
+import time
 
 import msgspec
 
@@ -22,12 +23,16 @@ _LINK_ADDRESS, _LINK_NAME, _LINK_MTU, _LINK_MASTER, _LINK_PORT, _LINK_INFO, _LIN
 _INFO_KIND, _INFO_DATA, _INFO_PORT_KIND, _INFO_PORT_DATA = 1, 2, 4, 5
 _VETH_PEER = 1
 _PORT_STATE, _PORT_HAIRPIN, _PORT_LEARNING, _PORT_FLUSH, _PORT_ISOLATED = 1, 4, 8, 24, 33
+_PORT_FORWARDING = 3
 _PORT_FLOODS = (9, 27, 30)  # unknown unicast, multicast, broadcast
 _ADDRESS_ADDRESS, _ADDRESS_LOCAL = 1, 2
 _ROUTE_DESTINATION, _ROUTE_INTERFACE, _ROUTE_GATEWAY = 1, 4, 5
 
 _TABLE_MAIN, _PROTOCOL_BOOT, _SCOPE_UNIVERSE, _UNICAST = 254, 3, 0, 1
 _UP = 1
+
+PORT_LIMIT_S = 5.0
+_PORT_PAUSE_S = 0.0003
 _ABSENT = (errno.ENODEV, errno.ENOENT)
 
 _LINK = struct.Struct("=BxHiII")
@@ -111,6 +116,29 @@ def add_veth(
     )
 
 
+def await_port(netlink: Netlink, name: str) -> None:
+    """Wait until the bridge passes on what comes from a port; it learns of the carrier a little after it is there.
+
+    Without this a container's first packet may be lost, and TCP would try again only after a second.
+    Raises TimeoutError.
+    """
+    deadline = time.monotonic() + PORT_LIMIT_S
+    while _port_state(netlink, name) != _PORT_FORWARDING:
+        if time.monotonic() > deadline:
+            raise TimeoutError(errno.ETIMEDOUT, f"bridge port {name} isn't up")
+        time.sleep(_PORT_PAUSE_S)
+
+
+def announce(netlink: Netlink, interface: str, hardware_address: str) -> None:
+    """Have the kernel tell all neighbours whose addresses these are: who knew them with another MAC learns this one.
+
+    It does so whenever an interface's MAC is set (arp_notify), be it the same; a packet socket of our own would make
+    the kernel wait 10 ms for other processors when it is closed.
+    """
+    body = _LINK.pack(0, 0, 0, 0, 0) + n.text(_LINK_NAME, interface)
+    netlink.request(Message(type=_NEW_LINK, body=body + n.attribute(_LINK_ADDRESS, _packed(hardware_address))))
+
+
 def silence_port(netlink: Netlink, name: str) -> None:
     """Disable a bridge port and forget what was learnt from it; absent is fine.
 
@@ -140,7 +168,6 @@ def configure(netlink: Netlink, name: str, *, address: str, prefix_length: int, 
         raise OSError(errno.ENODEV, f"no interface {name}")
     route = _ROUTE.pack(socket.AF_INET, 0, 0, 0, _TABLE_MAIN, _PROTOCOL_BOOT, _SCOPE_UNIVERSE, _UNICAST, 0)
     messages = [
-        # The address comes first: the kernel announces what the interface has when it comes up (arp_notify).
         _address_message(_NEW_ADDRESS, link.index, address, prefix_length, n.FLAG_CREATE | n.FLAG_REPLACE),
         Message(type=_NEW_LINK, body=_LINK.pack(0, 0, link.index, _UP, _UP)),
     ]
@@ -188,6 +215,12 @@ def routes(netlink: Netlink) -> list[tuple[int, str]]:
             index = struct.unpack("=I", values[_ROUTE_INTERFACE])[0] if _ROUTE_INTERFACE in values else 0
             found.append((index, f"{socket.inet_ntoa(destination)}/{prefix_length}"))
     return found
+
+
+def _port_state(netlink: Netlink, name: str) -> int:
+    body = netlink.query(Message(type=_GET_LINK, body=_LINK.pack(0, 0, 0, 0, 0) + n.text(_LINK_NAME, name)))
+    info = n.attributes(n.attributes(body[_LINK.size :]).get(_LINK_INFO, b""))
+    return int.from_bytes(n.attributes(info.get(_INFO_PORT_DATA, b"")).get(_PORT_STATE, b""), sys.byteorder)
 
 
 def _port_message(name: str, *options: bytes) -> Message:
