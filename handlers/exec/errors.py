@@ -74,6 +74,16 @@ class NamespaceOwnerNotRunning(Conflict):
         super().__init__(f"cannot join namespace of a non running container: {container_id}")
 
 
+class NotShareable(Conflict):
+    """Its /dev/shm was made for itself alone."""
+
+    def __init__(self, container_id: str) -> None:
+        super().__init__(
+            f"can't join IPC of container {container_id}: non-shareable IPC "
+            "(hint: use IpcMode:shareable for the donor container)"
+        )
+
+
 def refused(error: StartError) -> EngineError:
     """A program that isn't there or can't run is the client's mistake (400), anything else the host's (500)."""
     kind = InvalidParameter if error.exit_code in (126, 127) else SystemFailure

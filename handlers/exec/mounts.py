@@ -21,17 +21,16 @@ PTS = _mount("/dev/pts", "devpts", "devpts", "nosuid,noexec,newinstance,ptmxmode
 MQUEUE = _mount("/dev/mqueue", "mqueue", "mqueue", "nosuid,noexec,nodev")
 
 
-def base(*, writable_sys: bool, writable_cgroup: bool, shm: Mount | None, host_ipc: bool) -> tuple[Mount, ...]:
-    """What every container gets. Without `shm` there is no /dev/shm; `host_ipc` shows the host's message queues."""
+def base(*, writable_sys: bool, writable_cgroup: bool, shm: Mount | None) -> tuple[Mount, ...]:
+    """What every container gets. Without `shm` there is no /dev/shm."""
     sys_mode, cgroup_mode = "rw" if writable_sys else "ro", "rw" if writable_cgroup else "ro"
-    mqueue = bind("/dev/mqueue", "/dev/mqueue") if host_ipc else MQUEUE
     return (
         PROC,
         DEV,
         PTS,
         _mount("/sys", "sysfs", "sysfs", f"nosuid,noexec,nodev,{sys_mode}"),
         _mount("/sys/fs/cgroup", "cgroup", "cgroup", f"{cgroup_mode},nosuid,noexec,nodev"),
-        mqueue,
+        MQUEUE,
         *((shm,) if shm else ()),
     )
 

@@ -20,6 +20,7 @@ class ProcessPlan(msgspec.Struct, frozen=True, kw_only=True):
     terminal: bool
     stdin: bool
     stdin_once: bool
+    shared_memory_bytes: int = 0  # size of a /dev/shm that others may join; 0: none
 
 
 class LiveProcess(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,6 +70,9 @@ class Runtime(Protocol):
 
     async def create(self, plan: ProcessPlan) -> LiveProcess:
         """Up to the point where the process waits for its start. Raises StartError, with nothing left behind."""
+
+    def shared_memory(self, container_id: str) -> str:
+        """Host path of the /dev/shm that a plan with `shared_memory_bytes` makes, whether it is there or not."""
 
     async def start(self, container_id: str) -> None:
         """Let it run its program."""

@@ -13,8 +13,9 @@ from events.messages.container import ContainerSecrets
 from events.projections.containers import Container
 from handlers.context import Context
 from handlers.exec import host_devices, namespaces, sources, specification
-from handlers.exec.errors import HasEnded, NamespaceOwnerNotRunning, NoSuchProcess, refused
+from handlers.exec.errors import HasEnded, NamespaceOwnerNotRunning, NoSuchProcess, NotShareable, refused
 from handlers.exec.host_facts import HostFacts
+from handlers.exec.mounts import DEFAULT_SHM_BYTES
 from handlers.exec.oci import Specification
 from handlers.exec.ports import ProcessPlan, Runtime, StartError
 from handlers.exec.rootfs import ensure_directory, read_text
@@ -38,7 +39,9 @@ class Processes:
         container = known(context, command.container_id)
         with ExitStack() as resources:
             mounts = await anyio.to_thread.run_sync(sources.hold, command.mounts, resources)
-            request = await anyio.to_thread.run_sync(partial(_look_up, context, container, command, mounts))
+            request = await anyio.to_thread.run_sync(
+                partial(_look_up, context, self._runtime, container, command, mounts)
+            )
             built = specification.build(request, self._facts, self._settings)
             try:
                 live = await self._runtime.create(self._plan(container, built.specification))
@@ -56,6 +59,7 @@ class Processes:
             terminal=container.config.tty,
             stdin=container.config.open_stdin,
             stdin_once=container.config.stdin_once,
+            shared_memory_bytes=shared_memory_bytes(container),
         )
 
     async def start(self, context: Context, command: m.StartProcess) -> None:
@@ -115,11 +119,21 @@ def runtime_path(container: Container, settings: Settings) -> str:
     return path
 
 
+def shared_memory_bytes(container: Container) -> int:
+    """Size of the /dev/shm that others may join; 0 where nobody may."""
+    return (container.host.shm_size or DEFAULT_SHM_BYTES) if container.host.ipc_mode == "shareable" else 0
+
+
 def _look_up(
-    context: Context, container: Container, command: m.CreateProcess, mounts: tuple[m.ResolvedMount, ...]
+    context: Context,
+    runtime: Runtime,
+    container: Container,
+    command: m.CreateProcess,
+    mounts: tuple[m.ResolvedMount, ...],
 ) -> Request:
     """Everything that a specification needs of the host. Blocking."""
     root = command.rootfs
+    owners, own = _owners(context, container), {container.id: container}
     if container.config.working_dir:
         ensure_directory(root, container.config.working_dir)
     return Request(
@@ -132,18 +146,21 @@ def _look_up(
         group=read_text(root, "/etc/group"),
         devices=host_devices.of_container(container.host),
         device_numbers=host_devices.block_numbers(container.host),
-        pids=_joined_pids(context, container),
+        pids={name: owner.pid for name, owner in owners.items()},
+        shared_memory={name: runtime.shared_memory(owner.id) for name, owner in (owners | own).items()},
     )
 
 
-def _joined_pids(context: Context, container: Container) -> dict[str, int]:
-    """Pids of the containers whose namespaces this one joins, by the name it uses for them."""
-    pids = {}
+def _owners(context: Context, container: Container) -> dict[str, Container]:
+    """The containers whose namespaces this one joins, by the name it uses for them."""
+    owners = {}
     for mode in (container.host.pid_mode, container.host.ipc_mode):
         name = namespaces.joined(mode)
         if name:
-            owner = find_container(context.state.containers, name)
-            if not owner.is_live:
-                raise NamespaceOwnerNotRunning(owner.id)
-            pids[name] = owner.pid
-    return pids
+            owners[name] = find_container(context.state.containers, name)
+            if not owners[name].is_live:
+                raise NamespaceOwnerNotRunning(owners[name].id)
+    joined = namespaces.joined(container.host.ipc_mode)
+    if joined and owners[joined].host.ipc_mode != "shareable":
+        raise NotShareable(owners[joined].id)
+    return owners

@@ -67,7 +67,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     group: str = ""
     devices: tuple[HostDevice, ...] = ()  # asked for, or all of the host's for a privileged one
     device_numbers: dict[str, tuple[int, int]] = {}  # of the block devices that limits name
-    pids: dict[str, int] = {}  # of the containers whose namespaces are joined
+    pids: dict[str, int] = {}  # of the containers whose namespaces are joined, by the name used for them
+    shared_memory: dict[str, str] = {}  # host path of a /dev/shm that several share, likewise and by the own id
 
 
 class Built(msgspec.Struct, frozen=True, kw_only=True):
@@ -225,7 +226,6 @@ def _mounts(request: Request, facts: HostFacts, settings: Settings) -> tuple[oci
         writable_sys=host.privileged,
         writable_cgroup=host.privileged or options.writable_cgroups,
         shm=_shm(request),
-        host_ipc=host.ipc_mode == "host",
     )
     merged = mounts.merge(defaults, request.mounts, recursive_read_only=facts.kernel >= _RECURSIVE_READ_ONLY)
     if not _wants_init(request.container.host, settings):
@@ -241,8 +241,9 @@ def _shm(request: Request) -> oci.Mount | None:
         return None
     if host.ipc_mode == "host":
         return mounts.bind("/dev/shm", "/dev/shm")
-    if other := namespaces.joined(host.ipc_mode):
-        return mounts.bind("/dev/shm", f"/proc/{request.pids[other]}/root/dev/shm")
+    shared = request.container.id if host.ipc_mode == "shareable" else namespaces.joined(host.ipc_mode)
+    if shared:
+        return mounts.bind("/dev/shm", request.shared_memory[shared])
     return mounts.shm(host.shm_size)
 
 

@@ -19,6 +19,12 @@ def start_time(pid: int) -> int:
     return int(fields[19]) if fields else 0
 
 
+def parent_of(pid: int) -> int:
+    """Pid of a process's parent; 0 when there is none."""
+    fields = _stat_fields(pid)
+    return int(fields[1]) if fields else 0
+
+
 def _stat_fields(pid: int) -> list[str]:
     """Fields from the third (state) on; the second may hold spaces and parentheses."""
     try:

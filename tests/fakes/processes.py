@@ -5,8 +5,9 @@ import secrets
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -20,6 +21,7 @@ from handlers.exec.drivers.conmon import ConmonRuntime
 from handlers.exec.drivers.host_facts import read_host_facts
 from handlers.exec.host_facts import HostFacts
 from handlers.exec.ports import ExecPlan, ProcessPlan
+from handlers.exec.processes import shared_memory_bytes
 from handlers.instance import Instance
 from handlers.kernel import cgroups
 
@@ -99,6 +101,7 @@ class ProcessHost:
         namespace_path: str = "",
         run: int = 1,
         container_id: str = "",
+        shared_memory: Mapping[str, str] = MappingProxyType({}),
         **request,
     ) -> ProcessPlan:
         """A plan as the exec handler would make it."""
@@ -112,6 +115,7 @@ class ProcessHost:
                 mounts=mounts,
                 passwd=PASSWD,
                 group=GROUP,
+                shared_memory={container.id: self.runtime().shared_memory(container.id), **shared_memory},
                 **request,
             ),
             self.facts,
@@ -126,6 +130,7 @@ class ProcessHost:
             terminal=container.config.tty,
             stdin=container.config.open_stdin,
             stdin_once=container.config.stdin_once,
+            shared_memory_bytes=shared_memory_bytes(container),
         )
 
     async def clean(self) -> None:
@@ -163,6 +168,7 @@ def short_directory() -> Iterator[Path]:
 def make_rootfs(path: Path) -> Path:
     """A root file system of busybox."""
     busybox = Path(shutil.which("busybox") or "/bin/busybox")
+    path.chmod(0o755)
     for name in ("bin", "dev", "etc", "home/ada", "proc", "root", "sbin", "sys", "tmp", "x"):
         (path / name).mkdir(parents=True)
     shutil.copy(busybox, path / "bin/busybox")

@@ -189,6 +189,10 @@ class MemoryRuntime:
         self._begin(plan.container_id)
         return LiveProcess(pid=process.pid, monitor_pid=process.pid - 1, started=False)
 
+    def shared_memory(self, container_id: str) -> str:
+        """See Runtime."""
+        return f"/memory/{container_id}/shm"
+
     async def start(self, container_id: str) -> None:
         """See Runtime."""
         process = self._live(container_id)

@@ -2,6 +2,7 @@
 
     <exec-root>/c/<24 digits>/             a run: bundle, conmon's sockets and files; gone after a reboot
         record.json config.json attach ctl winsz pidfile conmon.pid runtime.log persist/ oom
+        shm/                               a /dev/shm that other containers may join
         e/<16 digits>/                     an exec in it, the same files
     <exec-root>/r/<runtime>-<digits>/      state of an OCI runtime
     <data-root>/containers/<id>/           what outlives a reboot
@@ -46,6 +47,10 @@ class Layout:
     def run(self, container_id: str) -> Path:
         """Bundle of a container's present run."""
         return self._runs / container_id[:_CONTAINER_DIGITS]
+
+    def shared_memory(self, container_id: str) -> Path:
+        """A tmpfs that containers share as their /dev/shm: one in a container's own mount namespace can't be bound."""
+        return self.run(container_id) / "shm"
 
     def staging(self, container_id: str) -> Path:
         """Where a bundle is begun: it counts only once its record is in it."""

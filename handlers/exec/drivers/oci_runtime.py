@@ -16,6 +16,7 @@ from handlers.kernel.readiness import wait_any
 
 COMMAND_TIMEOUT_S = 30.0
 _START_TIMEOUT_S = 10.0
+_VERSION_TIMEOUT_S = 5.0
 
 
 class _State(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,7 +38,7 @@ class OciRuntime:
     async def is_runc(self, runtime: str) -> bool:
         """Whether a program is runc, whatever it is called; asked once."""
         if runtime not in self._runc:
-            completed = await processes.run([runtime, "--version"], timeout_s=COMMAND_TIMEOUT_S)
+            completed = await processes.run([runtime, "--version"], timeout_s=_VERSION_TIMEOUT_S)
             self._runc[runtime] = completed.output.startswith("runc version")
         return self._runc[runtime]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from handlers.kernel import cgroups
-from handlers.kernel.pidfd import ProcessHandle, boot_id, start_time
+from handlers.kernel.pidfd import ProcessHandle, boot_id, parent_of, start_time
 
 _NAME = "record.json"
 
@@ -90,9 +90,14 @@ def speaks_of(pid: int, directory: Path, programs: frozenset[str] = frozenset())
 
 
 def helpers(directory: Path, programs: frozenset[str]) -> Iterator[ProcessHandle]:
-    """Processes of these programs that work for a directory. The caller closes them."""
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal() and speaks_of(int(entry.name), directory, programs):
-            handle = ProcessHandle.open(int(entry.name))
-            if handle is not None:
-                yield handle
+    """Processes of these programs that work for a directory, and all their descendants. The caller closes them."""
+    parents = {
+        int(entry.name): parent_of(int(entry.name)) for entry in Path("/proc").iterdir() if entry.name.isdecimal()
+    }
+    found = {pid for pid in parents if speaks_of(pid, directory, programs)}
+    while children := {pid for pid, parent in parents.items() if parent in found} - found:
+        found |= children
+    for pid in found:
+        handle = ProcessHandle.open(pid)
+        if handle is not None:
+            yield handle

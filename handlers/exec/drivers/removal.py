@@ -1,5 +1,6 @@
 """Taking down a run, whatever state a killed daemon left it in; what is absent is fine."""
 
+import logging
 import signal
 from pathlib import Path
 
@@ -12,7 +13,9 @@ from handlers.exec.drivers.layout import Layout, remove_tree
 from handlers.exec.drivers.oci_runtime import OciRuntime
 from handlers.exec.drivers.waits import Waits
 from handlers.kernel import cgroups
+from handlers.kernel.mounts import unmount
 
+LOGGER = logging.getLogger(__name__)
 _SEARCHES = 50
 
 
@@ -35,6 +38,7 @@ class Removal:
             await self._end(found, directory)
             await self._waits.settle(container_id)
             await self._forget(found)
+        await anyio.to_thread.run_sync(unmount, str(self._layout.shared_memory(container_id)))
         for place in (directory, self._layout.staging(container_id)):
             await anyio.to_thread.run_sync(remove_tree, place)
 
@@ -66,8 +70,12 @@ class Removal:
     async def _forget(self, found: record.Record) -> None:
         """The runtime's state and the cgroup. For runc without systemd both are directories, and 5 ms are saved."""
         state = self._runtime.state_directory(found.runtime, found.container_id)
-        if self._systemd_cgroup or not await self._runtime.is_runc(found.runtime):
-            await self._runtime.delete(found.runtime, found.container_id)
+        if state.is_dir():
+            try:
+                if self._systemd_cgroup or not await self._runtime.is_runc(found.runtime):
+                    await self._runtime.delete(found.runtime, found.container_id)
+            except SystemFailure:
+                LOGGER.exception("%s is broken: what it keeps of %s is removed", found.runtime, found.container_id)
         await self._group(found).remove()
         await anyio.to_thread.run_sync(remove_tree, state)
 
