@@ -1,7 +1,10 @@
 """Removing: the process if it must be, then all that belongs to the container, at last its name and its key."""
 
+from functools import partial
+
 import anyio
 
+from events.base import Command
 from events.container_lookup import find_container
 from events.messages import container as m
 from events.messages.exec import RemoveProcessFiles
@@ -15,6 +18,7 @@ from handlers.containers.access import current, enter
 from handlers.containers.settle import take_down
 from handlers.containers.stop import end
 from handlers.context import Context
+from handlers.together import together
 
 
 async def remove(context: Context, command: m.RemoveContainer) -> None:
@@ -50,11 +54,15 @@ async def carry_out(context: Context, container_id: str, *, volumes: bool) -> No
 
 
 async def _clear(context: Context, c: Container, *, volumes: bool) -> None:
-    await context.send(RemoveProcessFiles(container_id=c.id))
-    await context.send(RemoveSandboxFiles(container_id=c.id))
-    await context.send(RemoveContainerLayer(container_id=c.id))
-    for point in c.mounts:
-        if point.type == "volume":
-            release = ReleaseVolume(name=point.name, container_id=c.id, remove=volumes and point.anonymous)
-            await context.send(release)
-    await context.send(ReleaseImage(image_id=c.image_id, container_id=c.id))
+    commands: list[Command[None]] = [
+        RemoveProcessFiles(container_id=c.id),
+        RemoveSandboxFiles(container_id=c.id),
+        RemoveContainerLayer(container_id=c.id),
+        *(
+            ReleaseVolume(name=point.name, container_id=c.id, remove=volumes and point.anonymous)
+            for point in c.mounts
+            if point.type == "volume"
+        ),
+        ReleaseImage(image_id=c.image_id, container_id=c.id),
+    ]
+    await together(*(partial(context.send, command) for command in commands))

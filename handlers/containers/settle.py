@@ -1,8 +1,7 @@
 """What follows the end of a process: everything that served it is taken down, then the container has died."""
 
 import logging
-
-import anyio
+from functools import partial
 
 from events.errors import EngineError
 from events.log import Append
@@ -15,6 +14,7 @@ from events.projections.containers import Container
 from handlers.containers import decide
 from handlers.containers.access import current, turn
 from handlers.context import Context
+from handlers.together import together
 
 LOGGER = logging.getLogger(__name__)
 _NS_PER_S = 1_000_000_000
@@ -53,9 +53,10 @@ def _observe(context: Context, container_id: str) -> Append:
 
 async def take_down(context: Context, c: Container) -> None:
     """Everything that a start makes, in reverse; what resists is logged and left to the removal."""
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(_down_file_systems, context, c)
-        tasks.start_soon(_attempt, context, "network", DisconnectSandbox(container_id=c.id))
+    await together(
+        partial(_down_file_systems, context, c),
+        partial(_attempt, context, "network", DisconnectSandbox(container_id=c.id)),
+    )
 
 
 async def _down_file_systems(context: Context, c: Container) -> None:

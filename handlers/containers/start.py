@@ -4,7 +4,7 @@ import anyio
 import msgspec
 
 from events.container_lookup import find_container
-from events.errors import Conflict, first_error
+from events.errors import Conflict
 from events.messages import container as m
 from events.messages.exec import CreateProcess, DeleteProcess, ResolvedMount, StartProcess
 from events.messages.layer import MountContainerLayer, UnmountContainerLayer
@@ -23,6 +23,7 @@ from handlers.containers.configuration import parse_port
 from handlers.containers.errors import NotConnected
 from handlers.containers.saga import Saga, Undo
 from handlers.context import Context
+from handlers.together import together
 
 NOT_FOUND, NOT_EXECUTABLE, OTHER_FAILURE = 127, 126, 128
 
@@ -64,13 +65,11 @@ def exit_code_of(reason: str) -> int:
 async def _steps(context: Context, saga: Saga, c: Container) -> int:
     """Make everything; the steps that don't depend on each other at once. Returns the pid."""
     parts = _Parts()
-    try:
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_mount_layer, context, saga, c, parts)
-            tasks.start_soon(_mount_volumes, context, saga, c, parts)
-            tasks.start_soon(_connect, context, saga, c, parts)
-    except BaseExceptionGroup as group:
-        raise first_error(group) from group
+    await together(
+        lambda: _mount_layer(context, saga, c, parts),
+        lambda: _mount_volumes(context, saga, c, parts),
+        lambda: _connect(context, saga, c, parts),
+    )
     if parts.sandbox is None:
         raise Conflict(f"container {c.id} got no sandbox")
     saga.begin("process", _undo(context, DeleteProcess(container_id=c.id)))

@@ -21,10 +21,11 @@ from handlers.context import Context
 from handlers.networks.decide import HOST, Circumstances, Plan, namespace_owner, plan_sandbox, port_claim, shared_with
 from handlers.networks.errors import ConnectivityFailed, PortInUse
 from handlers.networks.names import HostNames, NameFileTexts, texts
-from handlers.networks.parts import Parts, Step, together
+from handlers.networks.parts import Parts
 from handlers.networks.port_choice import is_flexible
 from handlers.networks.predefined import PredefinedNetworks
 from handlers.networks.take_down import UNDO_LIMIT_S, take_down
+from handlers.together import Step, together
 
 _ATTEMPTS = 64
 _ACT_LIMIT_S = 60.0

@@ -11,8 +11,9 @@ from events.messages.system import OrphanRemoved
 from events.projections.networks import SandboxState
 from handlers.context import Context
 from handlers.networks.decide import HOST, shared_with
-from handlers.networks.parts import Parts, together
+from handlers.networks.parts import Parts
 from handlers.networks.predefined import PredefinedNetworks
+from handlers.together import together
 
 _OBJECT_LIMIT_S = 20.0
 _ALL_LIMIT_S = 120.0

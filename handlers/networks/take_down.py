@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from functools import partial
 
 from events.messages.network import Endpoint, PublishedPort
-from handlers.networks.parts import Parts, Step, together
+from handlers.networks.parts import Parts
+from handlers.together import Step, together
 
 UNDO_LIMIT_S = 30.0
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from events.errors import Conflict, DeadlineExceeded, InvalidParameter, NotFound
+from events.errors import Conflict, InvalidParameter, NotFound
 
 
 class NoSuchVolume(NotFound):
@@ -62,10 +62,3 @@ class MissingOption(InvalidParameter):
 
     def __init__(self, option: str) -> None:
         super().__init__(f'missing required option: "{option}"')
-
-
-class VolumeBusy(DeadlineExceeded):
-    """Something else is being done to it, and doesn't end."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__(f"volume {name} is busy with another operation")

@@ -7,6 +7,7 @@ from events.base import Command
 from events.messages import volume as m
 from events.projections.volumes import Volume
 from handlers.context import Context, Handle
+from handlers.turns import Turns
 from handlers.volumes import decide, recovery, users
 from handlers.volumes.create import check, create, make
 from handlers.volumes.errors import NoSuchDriver
@@ -14,9 +15,9 @@ from handlers.volumes.mount import mount, unmount
 from handlers.volumes.populate import populate, settle
 from handlers.volumes.ports import VolumeDriver
 from handlers.volumes.remove import intend, take_away
-from handlers.volumes.turns import Turns
 
 DEFAULT_DRIVER = "local"
+TURN_LIMIT_S = 300.0  # a copy may be large
 
 
 class VolumeHandler:
@@ -24,7 +25,7 @@ class VolumeHandler:
 
     def __init__(self, drivers: Mapping[str, VolumeDriver]) -> None:
         self._drivers = dict(drivers)
-        self._turns = Turns()
+        self._turns = Turns(TURN_LIMIT_S)
 
     def commands(self) -> dict[type[Command[Any]], Handle]:
         """The table command -> coroutine."""

@@ -1,0 +1,27 @@
+"""Independent steps at once; without it a start would take the sum of its parts."""
+
+from collections.abc import Awaitable, Callable
+
+import anyio
+
+Step = Callable[[], Awaitable[object]]
+
+
+async def together(*steps: Step) -> None:
+    """Run independent steps at once and let all of them end; then raise the first failure, if any.
+
+    None is cut off by another's failure, so that whoever undoes them finds nothing half begun.
+    """
+    failures: list[Exception] = []
+
+    async def run(step: Step) -> None:
+        try:
+            await step()
+        except Exception as error:  # noqa: BLE001  # raised below
+            failures.append(error)
+
+    async with anyio.create_task_group() as group:
+        for step in steps:
+            group.start_soon(run, step)
+    if failures:
+        raise failures[0]
