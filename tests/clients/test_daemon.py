@@ -1,0 +1,148 @@
+"""The daemon as its operator meets it: flags, files, signals, sockets, and what it says when it can't start."""
+
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+
+import pytest
+
+from tests.engines import ROOT, EngineUnderTest, wait_until
+
+pytestmark = pytest.mark.root
+
+
+@pytest.fixture
+def engine():
+    """An engine that isn't started yet."""
+    subject = EngineUnderTest()
+    try:
+        yield subject
+    finally:
+        subject.close()
+
+
+def shiplogd(*arguments: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        [sys.executable, "-m", "daemon", *arguments],
+        capture_output=True,
+        timeout=30,
+        check=False,
+        cwd=ROOT,
+        env=os.environ | (environment or {}),
+    )
+
+
+def test_the_socket_is_for_root_and_a_group(engine):
+    engine.start("--group", "root")
+    assert stat.S_IMODE(engine.socket.stat().st_mode) == 0o660
+    assert engine.stop() == 0
+    assert not engine.socket.exists()
+    assert not (engine.exec_root / "shiplogd.pid").exists()
+
+
+def test_version_and_info(engine):
+    engine.start("--label", "rack=7")
+    version = json.loads(engine.out("version", "--format", "{{json .Server}}"))
+    assert (version["ApiVersion"], version["MinAPIVersion"], version["Os"]) == ("1.51", "1.24", "linux")
+    info = json.loads(engine.out("info", "--format", "{{json .}}"))
+    assert info["Driver"] == "overlay2"
+    assert info["DockerRootDir"] == str(engine.data_root)
+    assert info["LiveRestoreEnabled"] is True
+    assert info["Labels"] == ["rack=7"]
+
+
+def test_a_hangup_reads_the_file_again(engine):
+    path = engine.directory / "daemon.json"
+    path.write_text('{"labels": ["a=1"]}')
+    engine.start("--config-file", str(path))
+    path.write_text('{"labels": ["a=2"], "debug": true}')
+    engine.process.send_signal(signal.SIGHUP)
+
+    def changed() -> bool:
+        return json.loads(engine.out("info", "--format", "{{json .Labels}}")) == ["a=2"]
+
+    wait_until(changed, "the new label is shown")
+    path.write_text("{ no json")
+    engine.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: "the configuration stays as it is" in engine.log(), "the bad file is refused")
+    assert changed()
+
+
+def test_unknown_and_doubled_directives_are_named(engine):
+    path = engine.directory / "daemon.json"
+    path.write_text('{"no-such-key": 1}')
+    unknown = shiplogd("--validate", "--config-file", str(path))
+    assert unknown.returncode == 1
+    assert b"don't match any configuration option: no-such-key" in unknown.stderr
+    path.write_text('{"mtu": 1400}')
+    doubled = shiplogd("--validate", "--config-file", str(path), "--mtu", "1300")
+    assert doubled.returncode == 1
+    assert b"specified both as a flag and in the configuration file: mtu" in doubled.stderr
+    fine = shiplogd("--validate", "--config-file", str(path))
+    assert (fine.returncode, fine.stderr) == (0, b"configuration OK\n")
+
+
+def test_tcp_needs_tls_or_plain_words(engine):
+    refused = shiplogd("-H", "tcp://127.0.0.1:0", "--instance", engine.instance, "--data-root", str(engine.data_root))
+    assert refused.returncode == 1
+    assert b"--tlsverify" in refused.stderr
+
+
+def test_a_missing_tool_is_named_with_its_package(engine):
+    found = shiplogd("--add-runtime", "other=/nowhere/other", "--data-root", str(engine.data_root))
+    assert found.returncode == 1
+    assert found.stderr == b"shiplogd: missing: /nowhere/other (runtime other of the configuration)\n"
+
+
+def test_sockets_and_readiness_by_the_service_manager(engine):
+    """What systemd does: pass a listening socket as descriptor 3, and wait for READY=1."""
+    with socket.socket(socket.AF_UNIX) as listening, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        listening.bind(str(engine.socket))
+        listening.listen()
+        manager.bind(str(engine.directory / "notify"))
+        manager.settimeout(20)
+        script = (
+            "import os, sys; os.dup2(int(sys.argv[1]), 3); os.environ['LISTEN_PID'] = str(os.getpid()); "
+            "os.execv(sys.executable, [sys.executable, '-m', 'daemon', *sys.argv[2:]])"
+        )
+        command = [sys.executable, "-c", script, str(listening.fileno()), "--instance", engine.instance, "-H", "fd://"]
+        command += ["--data-root", str(engine.data_root), "--exec-root", str(engine.exec_root)]
+        engine.process = subprocess.Popen(
+            ["nsenter", f"--net=/run/netns/{engine.namespace}", *command],
+            pass_fds=[listening.fileno()],
+            cwd=ROOT,
+            env=os.environ | {"LISTEN_FDS": "1", "NOTIFY_SOCKET": str(engine.directory / "notify")},
+        )
+        assert manager.recv(100) == b"READY=1"
+        assert engine.out("version", "--format", "{{.Server.Os}}") == "linux"
+        assert engine.stop() == 0
+        assert manager.recv(100) == b"STOPPING=1"
+    assert engine.socket.exists()  # the manager's
+
+
+def test_storage_driver_vfs(engine):
+    engine.start("--storage-driver", "vfs")
+    engine.load_busybox()
+    assert engine.out("run", "--rm", "busybox", "echo", "copied") == "copied"
+    assert engine.out("info", "--format", "{{.Driver}}") == "vfs"
+    engine.docker("rmi", "busybox")
+    assert engine.stop() == 0
+    assert engine.leftovers() == []
+
+
+def test_no_secret_is_in_the_log_or_in_the_daemons_output(engine):
+    canary = "canary-7f3a"
+    engine.start("--debug")
+    engine.load_busybox()
+    engine.docker("run", "-d", "--name", "spy", "-e", f"SECRET={canary}", "busybox", "sleep", "600")
+    engine.docker("exec", "-e", f"MORE={canary}", "spy", "true")
+    assert f"SECRET={canary}" in engine.inspect("spy")["Config"]["Env"]
+    engine.docker("rm", "-f", "spy")
+    places = [*(engine.data_root / "log").iterdir(), engine.directory / "log", *(engine.exec_root / "bus").iterdir()]
+    found = [path.name for path in places if path.is_file() and canary.encode() in path.read_bytes()]
+    assert found == []
+    assert list((engine.data_root / "keys").iterdir()) == []

@@ -1,0 +1,81 @@
+"""Images as the docker CLI loads, lists, names and removes them."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.engines import busybox_archive
+
+pytestmark = pytest.mark.root
+
+
+def test_what_was_loaded_is_listed(engine):
+    assert engine.out("images", "--format", "{{.Repository}}:{{.Tag}}") == "busybox:latest"
+    loaded = engine.docker("load", stdin=busybox_archive())
+    assert loaded.stdout.decode().splitlines()[-1] == "Loaded image: busybox:latest"
+    image = json.loads(engine.out("image", "inspect", "busybox"))[0]
+    assert image["RepoTags"] == ["busybox:latest"]
+    assert image["Config"]["Cmd"] == ["sh"]
+    assert len(image["RootFS"]["Layers"]) == 1
+    assert "busybox" in engine.out("history", "--no-trunc", "busybox")
+
+
+def test_names_move_and_go(engine):
+    engine.docker("tag", "busybox", "localhost:5000/team/box:1")
+    assert "localhost:5000/team/box" in engine.out("images", "--format", "{{.Repository}}")
+    identity = engine.out("images", "-q", "--no-trunc", "busybox")
+    assert engine.out("inspect", "--format", "{{.Id}}", "localhost:5000/team/box:1") == identity
+    assert engine.out("rmi", "localhost:5000/team/box:1") == "Untagged: localhost:5000/team/box:1"
+    assert engine.out("run", "--rm", identity[:19], "echo", "by id") == "by id"
+
+
+def test_import_with_changes(engine, tmp_path):
+    root = tmp_path / "root"
+    (root / "bin").mkdir(parents=True)
+    (root / "bin" / "busybox").write_bytes(Path("/bin/busybox").read_bytes())
+    (root / "bin" / "busybox").chmod(0o755)
+    archive = engine.inside("tar", "-C", str(root), "-c", ".").stdout
+    identity = engine.out(
+        "import", "-c", 'ENTRYPOINT ["/bin/busybox"]', "-c", "CMD echo default", "-c", "ENV A=b", "-m", "mine",
+        "-", "made:1", stdin=archive,
+    )  # fmt: skip
+    assert identity.startswith("sha256:")
+    assert engine.out("run", "--rm", "made:1", "echo", "hi") == "hi"
+    image = json.loads(engine.out("image", "inspect", "made:1"))[0]
+    assert (image["Comment"], image["Config"]["Env"]) == ("mine", ["A=b"])
+    deleted = engine.out("rmi", "made:1").splitlines()
+    assert deleted[0] == "Untagged: made:1"
+    assert deleted[1] == f"Deleted: {identity}"
+
+
+def test_an_image_in_use_stays(engine):
+    engine.docker("create", "--name", "user", "busybox")
+    refused = engine.docker("rmi", "busybox", check=False).stderr.decode()
+    assert "conflict: unable to " in refused
+    assert "(must be forced)" in refused
+    engine.docker("rm", "user")
+
+
+def test_an_image_that_is_gone_can_be_loaded_again(engine):
+    identity = engine.out("images", "-q", "--no-trunc", "busybox")
+    removed = engine.out("rmi", "busybox").splitlines()
+    assert removed[0] == "Untagged: busybox:latest"
+    assert removed[1] == f"Deleted: {identity}"
+    assert removed[2].startswith("Deleted: sha256:")
+    assert engine.out("images", "-q") == ""
+    engine.load_busybox()
+    assert engine.out("run", "--rm", "busybox", "echo", "back") == "back"
+
+
+def test_what_is_no_archive_is_refused(engine):
+    refused = engine.docker("load", stdin=b"junk" * 1000, check=False)
+    assert refused.returncode == 1
+    assert refused.stderr
+    assert engine.out("images", "--format", "{{.Repository}}") == "busybox"
+
+
+def test_pulling_says_what_to_do(engine):
+    refused = engine.docker("pull", "nosuch", check=False)
+    assert refused.returncode == 1
+    assert b"docker load" in refused.stderr
