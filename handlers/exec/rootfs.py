@@ -31,9 +31,10 @@ def read_text(root: Path | str, path: str) -> str:
             file = open_in_root(descriptor, path, os.O_RDONLY | os.O_NONBLOCK)
     except OSError:
         return ""
+    if not stat.S_ISREG(os.fstat(file).st_mode):
+        os.close(file)
+        return ""
     with os.fdopen(file, "rb") as stream:
-        if not stat.S_ISREG(os.fstat(file).st_mode):
-            return ""
         return stream.read(_TEXT_BYTES).decode(errors="replace")
 
 
