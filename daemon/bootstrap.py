@@ -10,8 +10,8 @@ from daemon import host
 from daemon.config import Configuration
 from daemon.tools import Tools
 from events.messages.container import LogConfig
-from handlers.containers.configuration import HostLimits
 from handlers.containers.handler import ContainerHandler
+from handlers.containers.limits import HostLimits
 from handlers.context import Handler
 from handlers.exec.drivers.conmon import ConmonRuntime
 from handlers.exec.drivers.host_facts import read_host_facts
@@ -101,6 +101,7 @@ def limits(configuration: Configuration) -> HostLimits:
         memory_nodes=host.memory_nodes(),
         cgroup_version=host.cgroup_version(),
         hostname=host.host_name(),
+        platform=host.platform_parts(),
         runtimes=frozenset({"runc", *configuration.runtimes}),
         default_runtime=configuration.default_runtime,
         shm_bytes=configuration.default_shm_bytes,

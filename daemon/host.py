@@ -5,9 +5,15 @@ import platform
 import socket
 from pathlib import Path
 
-from handlers.containers.configuration import parse_set
+from handlers.containers.cpu_sets import parse_set
+from handlers.images.platforms import host_platform
 
 _CGROUP = Path("/sys/fs/cgroup")
+_AMD64_LEVELS = (  # x86-64 psABI, "Microarchitecture levels", in the kernel's words; each needs those before it
+    ("v2", frozenset("cx16 lahf_lm popcnt pni sse4_1 sse4_2 ssse3".split())),
+    ("v3", frozenset("avx avx2 bmi1 bmi2 f16c fma abm movbe".split())),
+    ("v4", frozenset("avx512f avx512bw avx512cd avx512dq avx512vl".split())),
+)
 
 
 def boot_id() -> str:
@@ -34,6 +40,29 @@ def memory_bytes() -> int:
 def cgroup_version() -> int:
     """2 where the unified hierarchy is the only one (cgroups(7)), else 1."""
     return 2 if (_CGROUP / "cgroup.controllers").exists() else 1
+
+
+def platform_parts() -> tuple[str, str, str]:
+    """Operating system, architecture and variant as images name them (`linux`, `amd64`, `v3`)."""
+    found = host_platform()
+    variant = amd64_level(processor_flags()) if found.architecture == "amd64" else found.variant
+    return found.os, found.architecture, variant
+
+
+def amd64_level(flags: frozenset[str]) -> str:
+    """The highest level that a processor with these flags has; "" for the first."""
+    level = ""
+    for name, needed in _AMD64_LEVELS:
+        if not needed <= flags:
+            break
+        level = name
+    return level
+
+
+def processor_flags() -> frozenset[str]:
+    """What the first processor can do (proc_cpuinfo(5))."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    return frozenset(next((line.partition(":")[2] for line in lines if line.startswith("flags")), "").split())
 
 
 def host_name() -> str:

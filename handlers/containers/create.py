@@ -24,13 +24,16 @@ from events.projections.containers import Container
 from events.projections.images import Image
 from events.references import familiar
 from handlers.containers import decide, names
-from handlers.containers.configuration import HostLimits, Normalised, normalise, split_secrets
+from handlers.containers.configuration import Normalised, normalise
 from handlers.containers.errors import NameTaken
+from handlers.containers.limits import HostLimits
 from handlers.containers.mounts import plan_mounts
 from handlers.containers.saga import Saga, Undo
+from handlers.containers.secrets import split_secrets
 from handlers.context import Context
 
 NAME_ATTEMPTS = 8
+_COMPATIBLE = {"amd64": "386", "arm64": "arm"}  # what such a processor runs besides its own
 
 
 async def create(context: Context, command: m.CreateContainer, limits: HostLimits) -> m.CreatedContainer:
@@ -38,6 +41,7 @@ async def create(context: Context, command: m.CreateContainer, limits: HostLimit
     name = names.check_name(command.name) if command.name else ""
     image = find_image(context.state.images, command.config.image)
     _check_platform(command.platform, image)
+    _check_links(context, command.host.links)
     container_id = context.ids.new()
     plan = normalise(container_id, command.config, command.host, command.endpoints, image.config.config, limits)
     _check_others(context, plan.host)
@@ -49,7 +53,8 @@ async def create(context: Context, command: m.CreateContainer, limits: HostLimit
         os.path.exists,
     )
     checked = await context.send(CheckProcess(config=plan.config, host=plan.host))
-    plan = msgspec.structs.replace(plan, warnings=plan.warnings + checked.warnings)
+    warnings = (*foreign_platform(command.platform, image, limits.platform), *plan.warnings, *checked.warnings)
+    plan = msgspec.structs.replace(plan, warnings=warnings)
     requested = await _request(context, command, container_id, image, plan, mounts)
     return await _carry_out(context, requested, name, image, plan)
 
@@ -64,6 +69,31 @@ def _check_platform(platform: str, image: Image) -> None:
             f"image with reference {image.references[0] if image.references else image.id} was found but its "
             f"platform ({'/'.join(filter(None, have))}) does not match the specified platform ({platform})"
         )
+
+
+def foreign_platform(asked: str, image: Image, host: tuple[str, ...]) -> tuple[str, ...]:
+    """The warning for an image of another machine, which may run by emulation; none when it was asked for.
+
+    `host` is operating system, architecture and variant as OCI names them.
+    """
+    system, architecture, *_ = host
+    runs = {architecture, _COMPATIBLE.get(architecture, architecture)}
+    if asked or (image.config.os in ("", system) and image.config.architecture in runs | {""}):
+        return ()
+    have = "/".join(filter(None, (image.config.os, image.config.architecture, image.config.variant)))
+    return (
+        f"The requested image's platform ({have}) does not match the detected host platform "
+        f"({'/'.join(filter(None, host))}) and no specific platform was requested",
+    )
+
+
+def _check_links(context: Context, links: tuple[str, ...]) -> None:
+    for link in links:
+        name = link.partition(":")[0]
+        try:
+            find_container(context.state.containers, name)
+        except NotFound as error:
+            raise InvalidParameter(f"could not get container for {name}: {error}") from error
 
 
 def _other(context: Context, name: str) -> Container:

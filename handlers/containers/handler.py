@@ -7,10 +7,10 @@ from events.container_lookup import find_container
 from events.messages import container as m
 from events.messages.exec import ResizeProcess
 from handlers.containers.access import record_access
-from handlers.containers.configuration import HostLimits
 from handlers.containers.create import create
 from handlers.containers.errors import NotRunning
 from handlers.containers.freeze import pause, unpause
+from handlers.containers.limits import HostLimits
 from handlers.containers.recovery import settle_all
 from handlers.containers.remove import remove
 from handlers.containers.rename import rename

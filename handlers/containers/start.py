@@ -19,8 +19,8 @@ from events.messages.volume import MountVolume, UnmountVolume
 from events.projections.containers import Container
 from handlers.containers import decide
 from handlers.containers.access import current, enter
-from handlers.containers.configuration import parse_port
 from handlers.containers.errors import NotConnected
+from handlers.containers.port_text import parse_port
 from handlers.containers.saga import Saga, Undo
 from handlers.context import Context
 from handlers.together import together

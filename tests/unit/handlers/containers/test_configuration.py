@@ -18,15 +18,11 @@ from events.messages.container import (
     VolumeOptions,
 )
 from events.messages.image import HealthcheckConfig, RunConfig
-from handlers.containers.configuration import (
-    HostLimits,
-    format_set,
-    merge_image,
-    normalise,
-    parse_port,
-    parse_set,
-    split_secrets,
-)
+from handlers.containers.configuration import merge_image, normalise
+from handlers.containers.cpu_sets import format_set, parse_set
+from handlers.containers.limits import HostLimits
+from handlers.containers.port_text import parse_port
+from handlers.containers.secrets import split_secrets
 
 LIMITS = HostLimits(cpus=frozenset({0, 1}), hostname="box", ulimits=(Ulimit(name="nofile", soft=1, hard=2),))
 ID = "0123456789ab" + "c" * 52

@@ -1,0 +1,230 @@
+"""What can't be, refused in Docker's words and with its statuses. Pure: what depends on the host is in HostLimits."""
+
+import ipaddress
+import re
+from collections.abc import Callable
+
+from events.errors import InvalidParameter, SystemFailure, Unsupported
+from events.messages.container import ContainerConfig, HostConfig, RestartPolicy
+from events.messages.image import HealthcheckConfig
+from handlers.containers.cpu_sets import format_set, parse_set
+from handlers.containers.errors import NoCommand
+from handlers.containers.limits import HostLimits
+from handlers.containers.port_text import parse_port
+from handlers.containers.signals import parse_signal
+
+MINIMUM_MEMORY_BYTES = 6 * 1024 * 1024
+_MINIMUM_PROBE_NS = 1_000_000
+_PROTOCOLS = frozenset({"tcp", "udp", "sctp"})
+_RESTARTS = ("no", "always", "on-failure", "unless-stopped")
+_JSON_FILE_OPTIONS = frozenset(
+    {"max-size", "max-file", "compress", "labels", "labels-regex", "env", "env-regex", "tag", "mode", "max-buffer-size"}
+)
+_LATER_DRIVERS = frozenset({"local", "none", "journald", "syslog", "gelf", "fluentd", "awslogs", "splunk", "gcplogs"})
+
+
+def check_config(config: ContainerConfig) -> None:
+    """Refuse what can't be, in Docker's words."""
+    if not config.cmd and not config.entrypoint:
+        raise NoCommand
+    for entry in config.env:
+        if not entry.partition("=")[0]:
+            raise InvalidParameter(f"invalid environment variable: {entry}")
+    if config.working_dir and not config.working_dir.startswith("/"):
+        raise InvalidParameter(
+            f"the working directory '{config.working_dir}' is invalid, it needs to be an absolute path"
+        )
+    if config.stop_signal:
+        parse_signal(config.stop_signal)
+    for port in config.exposed_ports:
+        parse_port(port)
+    if config.healthcheck is not None:
+        _check_healthcheck(config.healthcheck)
+    if any("\0" in text for text in (*config.env, *config.cmd, *(config.entrypoint or ()), config.working_dir)):
+        raise InvalidParameter("a NUL byte is not allowed in environment, command or working directory")
+
+
+def _check_healthcheck(check: HealthcheckConfig) -> None:
+    for name in ("interval", "timeout", "start_period", "start_interval"):
+        if 0 != getattr(check, name) < _MINIMUM_PROBE_NS:
+            label = "".join(word.capitalize() for word in name.split("_"))
+            raise InvalidParameter(f"{label} in Healthcheck cannot be less than 1ms")
+    if check.retries < 0:
+        raise InvalidParameter("Retries in Healthcheck cannot be negative")
+    if check.test and check.test[0] not in ("NONE", "CMD", "CMD-SHELL"):
+        raise InvalidParameter(f'Unknown health check type "{check.test[0]}" (expected CMD, CMD-SHELL or NONE)')
+
+
+def check_host(host: HostConfig, limits: HostLimits) -> None:
+    """Refuse what can't be, in Docker's words and with its statuses."""
+    for check in _CHECKS:
+        check(host, limits)
+
+
+def _check_memory(host: HostConfig, _: HostLimits) -> None:
+    if host.memory and host.memory < MINIMUM_MEMORY_BYTES:
+        raise InvalidParameter("Minimum memory limit allowed is 6MB")
+    if host.memory_swap > 0 and not host.memory:
+        raise InvalidParameter("You should always set the Memory limit when using Memoryswap limit, see usage")
+    if host.memory and 0 < host.memory_swap < host.memory:
+        raise InvalidParameter("Minimum memoryswap limit should be larger than memory limit, see usage")
+    if host.memory and host.memory_reservation > host.memory:
+        raise InvalidParameter("Minimum memory limit can not be less than memory reservation limit, see usage")
+    if host.memory_reservation and host.memory_reservation < MINIMUM_MEMORY_BYTES:
+        raise InvalidParameter("Minimum memory reservation allowed is 6MB")
+    swappiness = host.memory_swappiness
+    if swappiness is not None and not 0 <= swappiness <= 100:
+        raise InvalidParameter(f"Invalid value: {swappiness}, valid memory swappiness range is 0-100")
+    if host.shm_size < 0:
+        raise InvalidParameter("SHM size can not be less than 0")
+    if not -1000 <= host.oom_score_adj <= 1000:
+        raise InvalidParameter(f"Invalid value {host.oom_score_adj}, range for oom score adj is [-1000, 1000]")
+
+
+def _check_cpu(host: HostConfig, limits: HostLimits) -> None:
+    count = len(limits.cpus)
+    if host.nano_cpus and (host.cpu_quota or host.cpu_period):
+        field = "CPU Period" if host.cpu_period else "CPU Quota"
+        raise InvalidParameter(f"Conflicting options: Nano CPUs and {field} cannot both be set.")
+    if not 0 <= host.nano_cpus <= count * 10**9:
+        raise InvalidParameter(f"range of CPUs is from 0.01 to {count}.00, as there are only {count} CPUs available")
+    if host.cpu_period and not 1000 <= host.cpu_period <= 1_000_000:
+        raise InvalidParameter("CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)")
+    if host.cpu_quota > 0 and host.cpu_quota < 1000:
+        raise InvalidParameter("CPU cfs quota can not be less than 1ms (i.e. 1000)")
+    if host.cpu_shares < 0:
+        raise InvalidParameter(f"invalid CPU shares ({host.cpu_shares}): value must be a positive integer")
+    if host.cpu_realtime_period or host.cpu_realtime_runtime:
+        raise InvalidParameter("Your kernel does not support CPU real-time scheduler")
+    _check_set("CPUs", host.cpuset_cpus, limits.cpus)
+    _check_set("memory nodes", host.cpuset_mems, limits.memory_nodes)
+    if host.blkio_weight and not 10 <= host.blkio_weight <= 1000:
+        raise InvalidParameter("Range of blkio weight is from 10 to 1000")
+
+
+def _check_set(what: str, text: str, available: frozenset[int]) -> None:
+    name = "cpuset cpus" if what == "CPUs" else "cpuset mems"
+    try:
+        wanted = parse_set(text)
+    except ValueError as error:
+        raise InvalidParameter(f"Invalid value {text} for {name}") from error
+    if not wanted <= available:
+        raise InvalidParameter(
+            f"Requested {what} are not available - requested {text}, available: {format_set(available)}"
+        )
+
+
+def _check_modes(host: HostConfig, limits: HostLimits) -> None:
+    kind, _, other = host.ipc_mode.partition(":")
+    if host.ipc_mode not in ("none", "private", "shareable", "host") and not (kind == "container" and other):
+        raise InvalidParameter(f"invalid IPC mode: {host.ipc_mode}")
+    kind, _, other = host.pid_mode.partition(":")
+    if host.pid_mode not in ("", "host") and not (kind == "container" and other):
+        raise InvalidParameter(f"invalid PID mode: {host.pid_mode}")
+    if host.uts_mode not in ("", "host"):
+        raise InvalidParameter(f"invalid UTS mode: {host.uts_mode}")
+    if host.userns_mode not in ("", "host"):
+        raise InvalidParameter(f"invalid USER mode: {host.userns_mode}")
+    if host.cgroupns_mode not in ("private", "host"):
+        raise InvalidParameter(f"invalid cgroup namespace mode: {host.cgroupns_mode}")
+    if host.isolation not in ("", "default"):
+        raise InvalidParameter(f'invalid isolation "{host.isolation}" on linux')
+    if host.runtime not in limits.runtimes:
+        raise InvalidParameter(f"unknown or invalid runtime name: {host.runtime}")
+
+
+def _check_restart(host: HostConfig, _: HostLimits) -> None:
+    policy: RestartPolicy = host.restart_policy
+    if policy.name not in _RESTARTS:
+        raise InvalidParameter(
+            f"invalid restart policy: unknown policy '{policy.name}'; "
+            "use one of 'no', 'always', 'on-failure', or 'unless-stopped'"
+        )
+    if policy.maximum_retry_count < 0:
+        raise InvalidParameter("invalid restart policy: maximum retry count cannot be negative")
+    if policy.maximum_retry_count and policy.name != "on-failure":
+        raise InvalidParameter("invalid restart policy: maximum retry count can only be used with 'on-failure'")
+    if policy.name != "no" and host.auto_remove:
+        raise InvalidParameter("can't create 'AutoRemove' container with restart policy")
+
+
+def _check_log(host: HostConfig, _: HostLimits) -> None:
+    log = host.log_config
+    if log.type in _LATER_DRIVERS:
+        raise Unsupported(f"logging driver {log.type} is not supported yet: use json-file")
+    if log.type != "json-file":
+        raise InvalidParameter(f'error looking up logging plugin {log.type}: plugin "{log.type}" not found')
+    for option in log.config:
+        if option not in _JSON_FILE_OPTIONS:
+            raise InvalidParameter(f"unknown log opt '{option}' for json-file log driver")
+
+
+def _check_names(host: HostConfig, _: HostLimits) -> None:
+    for text in host.extra_hosts:
+        name, _separator, address = text.replace("=", ":", 1).partition(":")
+        if not name or not (address == "host-gateway" or _is_address(address.strip("[]"))):
+            raise InvalidParameter(f'bad format for add-host: "{text}"')
+    for text in host.dns:
+        if not _is_address(text):
+            raise InvalidParameter(f'invalid JSON: ParseAddr("{text}"): unable to parse IP')
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _check_security(host: HostConfig, _: HostLimits) -> None:
+    for option in host.security_opt:
+        key, separator, value = re.match(r"([^=:]*)([=:]?)(.*)", option, re.DOTALL).groups()  # type: ignore[union-attr]  # always matches
+        known = key == "no-new-privileges" or (separator and key in ("seccomp", "apparmor", "label"))
+        if not known and option != "systempaths=unconfined":
+            raise SystemFailure(f'invalid --security-opt 2: "{option}"')  # dockerd answers 500 here
+        if key == "no-new-privileges" and value not in ("", "true", "false"):
+            raise InvalidParameter(f'invalid --security-opt 2: "{option}"')
+
+
+def _check_ports(host: HostConfig, _: HostLimits) -> None:
+    for port, bindings in host.port_bindings.items():
+        parse_port(port)
+        for binding in bindings:
+            if binding.host_ip and not _is_address(binding.host_ip.strip("[]")):
+                raise InvalidParameter(f"invalid JSON: invalid IP address: {binding.host_ip}")
+            if binding.host_port:
+                try:
+                    parse_port(binding.host_port)
+                except InvalidParameter as error:
+                    raise InvalidParameter(f"invalid JSON: invalid port '{binding.host_port}'") from error
+
+
+def _check_later(host: HostConfig, _: HostLimits) -> None:
+    """What Docker has and this version doesn't: refused, so that nobody believes it acts."""
+    if host.restart_policy.name != "no":
+        raise Unsupported(f"restart policy {host.restart_policy.name} is not supported yet: use no")
+    if host.links:
+        raise Unsupported("links are not supported yet: containers of one network reach each other by address")
+    if host.storage_opt:
+        raise Unsupported("storage options of a container are not supported yet")
+    if host.device_requests:
+        capabilities = ", ".join("[" + " ".join(group) + "]" for group in host.device_requests[0].capabilities)
+        driver = host.device_requests[0].driver
+        raise SystemFailure(f'could not select device driver "{driver}" with capabilities: [{capabilities}]')
+    if host.cgroup:
+        raise Unsupported("the field HostConfig.Cgroup is not supported")
+
+
+Check = Callable[[HostConfig, HostLimits], None]
+_CHECKS: tuple[Check, ...] = (
+    _check_restart,
+    _check_memory,
+    _check_cpu,
+    _check_modes,
+    _check_log,
+    _check_names,
+    _check_security,
+    _check_ports,
+    _check_later,
+)
