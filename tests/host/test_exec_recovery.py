@@ -1,6 +1,7 @@
 """A daemon killed at any instant: what it was making is found and can be cleared; what runs, runs on."""
 
 import asyncio
+import fcntl
 import json
 import os
 import signal
@@ -28,13 +29,15 @@ pytestmark = pytest.mark.root
 LIMIT_S = 20
 CREATOR = textwrap.dedent(
     """
-    import sys, anyio, msgspec
+    import fcntl, sys, anyio, msgspec
     from pathlib import Path
     from handlers.exec.drivers.conmon import ConmonRuntime
     from handlers.exec.ports import ProcessPlan
     from handlers.instance import Instance
 
     async def main():
+        lock = open(sys.argv.pop())
+        fcntl.flock(lock, fcntl.LOCK_EX)
         data_root, exec_root, conmon, plan_text = sys.argv[1:]
         instance = Instance(name="test", data_root=Path(data_root), exec_root=Path(exec_root))
         plan = msgspec.json.decode(plan_text, type=ProcessPlan)
@@ -66,15 +69,25 @@ async def host(rootfs) -> AsyncIterator[ProcessHost]:
 def daemon(host: ProcessHost, plan: ProcessPlan) -> subprocess.Popen[str]:
     """Another process that makes and starts a container, and stays."""
     words = [str(host.instance.data_root), str(host.instance.exec_root), CONMON, msgspec.json.encode(plan).decode()]
+    words.append(str(lock_file(host)))
     process = subprocess.Popen([sys.executable, "-c", CREATOR, *words], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
     return process
 
 
-def end(process: subprocess.Popen[str]) -> None:
+def lock_file(host: ProcessHost) -> Path:
+    """A daemon locks its data-root for life; what it was about to exec when it was killed holds the lock till then."""
+    path = host.instance.data_root.with_name("lock")
+    path.touch()
+    return path
+
+
+def end(process: subprocess.Popen[str], host: ProcessHost) -> None:
     process.kill()
     process.wait()
+    with lock_file(host).open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
     assert process.stdout is not None
     process.stdout.close()
 
@@ -103,7 +116,7 @@ async def test_a_daemon_killed_while_it_creates_leaves_nothing_that_cannot_be_cl
     plan = host.plan("/bin/sleep", "1000")
     creator = await asyncio.to_thread(daemon, host, plan)
     await anyio.sleep(delay_ms / 1000)  # the point of the kill is what is tried out, not waited for
-    end(creator)
+    end(creator, host)
     later = host.runtime()
     assert await later.list() <= {plan.container_id}
     with anyio.fail_after(LIMIT_S):
@@ -118,7 +131,7 @@ async def test_a_container_outlives_its_daemon(host):
     first = await asyncio.to_thread(daemon, host, plan)
     assert first.stdout is not None
     assert await asyncio.to_thread(first.stdout.readline) == "started\n"
-    end(first)
+    end(first, host)
     later = host.runtime()
     found = await later.find(plan.container_id)
     assert found is not None

@@ -59,9 +59,11 @@ class Removal:
     async def _stop_making(self, found: record.Record, directory: Path) -> None:
         """Nobody knows the pids of a half-made process, but its helpers have the directory on their command line."""
         programs = frozenset({self._conmon, found.runtime})
+        in_vain = 0
         for _ in range(_SEARCHES):
             handles = await anyio.to_thread.run_sync(lambda: list(record.helpers(directory, programs)))
-            if not handles:
+            in_vain = 0 if handles else in_vain + 1
+            if in_vain > 1:  # one that forks and ends at once, as conmon does, may hide from a single look
                 return
             for handle in handles:
                 await monitor.see_off(handle, at_once=True)
