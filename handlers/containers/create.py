@@ -81,10 +81,11 @@ def foreign_platform(asked: str, image: Image, host: tuple[str, ...]) -> tuple[s
     if asked or (image.config.os in ("", system) and image.config.architecture in runs | {""}):
         return ()
     have = "/".join(filter(None, (image.config.os, image.config.architecture, image.config.variant)))
-    return (
+    warning = (
         f"The requested image's platform ({have}) does not match the detected host platform "
-        f"({'/'.join(filter(None, host))}) and no specific platform was requested",
+        f"({'/'.join(filter(None, host))}) and no specific platform was requested"
     )
+    return (warning,)
 
 
 def _check_links(context: Context, links: tuple[str, ...]) -> None:
