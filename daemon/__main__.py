@@ -19,7 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         configuration = load(sys.argv[1:] if arguments is None else arguments)
         logging.basicConfig(format=FORMAT, level=configuration.logging_level)
-        anyio.run(run, configuration)
+        anyio.run(run, configuration, backend_options={"use_uvloop": True})
     except (Exception, BaseExceptionGroup) as failure:
         error = first_error(failure)
         if not isinstance(error, ConfigurationInvalid | EngineError | OSError | ValueError):

@@ -438,12 +438,13 @@ class ContainerStarted(Event, frozen=True, kw_only=True):
 
 
 class ContainerStartFailed(Event, frozen=True, kw_only=True):
-    """What the start had made is gone again."""
+    """What the start had made is gone again, but for `leftovers`."""
 
     TYPE: ClassVar[str] = "container.start_failed"
     container_id: str
     exit_code: int  # 127 not found, 126 not executable, 128 anything else
     error: str
+    leftovers: tuple[str, ...] = ()  # what could not be undone, and why
 
 
 class ContainerStopRequested(Event, frozen=True, kw_only=True):
@@ -514,12 +515,13 @@ class ContainerExitObserved(Event, frozen=True, kw_only=True):
 
 
 class ContainerDied(Event, frozen=True, kw_only=True):
-    """What served the process is gone."""
+    """What served the process is gone, but for `leftovers`: the removal tries them again."""
 
     TYPE: ClassVar[str] = "container.died"
     container_id: str
     exit_code: int
     run_s: int  # whole seconds that it ran
+    leftovers: tuple[str, ...] = ()  # what could not be taken down, and why
 
 
 class ContainerPauseRequested(Event, frozen=True, kw_only=True):

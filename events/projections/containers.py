@@ -40,6 +40,7 @@ class Container(msgspec.Struct, frozen=True, kw_only=True):
     restart_count: int = 0
     stopped_on_request: bool = False  # since its last start
     remove_volumes: bool = False  # what an open removal takes along
+    leftovers: tuple[str, ...] = ()  # of its last run: what could not be taken down
 
     @property
     def is_live(self) -> bool:
@@ -86,9 +87,10 @@ def fold(c: Container, event: Event, command_id: str) -> Container | None:
                 exit_code=0,
                 oom_killed=False,
                 error="",
+                leftovers=(),
             )
-        case m.ContainerStartFailed(exit_code=exit_code, error=error):
-            return replace(c, operation="", exit_code=exit_code, error=error)
+        case m.ContainerStartFailed(exit_code=exit_code, error=error, leftovers=leftovers):
+            return replace(c, operation="", exit_code=exit_code, error=error, leftovers=leftovers)
         case m.ContainerStopRequested():
             return replace(c, operation="stop", operation_command=command_id, stopped_on_request=True)
         case m.ContainerStopped() | m.ContainerStopFailed():
@@ -102,9 +104,9 @@ def fold(c: Container, event: Event, command_id: str) -> Container | None:
             if c.operation == "remove":  # the removal goes on
                 return ended
             return replace(ended, operation="exit", operation_command=command_id)
-        case m.ContainerDied():
+        case m.ContainerDied(leftovers=leftovers):
             operation = c.operation if c.operation == "remove" else ""
-            return replace(c, status="exited", operation=operation, pid=0, kills=())
+            return replace(c, status="exited", operation=operation, pid=0, kills=(), leftovers=leftovers)
         case m.ContainerPauseRequested():
             return replace(c, operation="pause", operation_command=command_id)
         case m.ContainerPaused():

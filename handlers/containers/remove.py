@@ -6,6 +6,7 @@ import anyio
 
 from events.base import Command
 from events.container_lookup import find_container
+from events.errors import SystemFailure
 from events.messages import container as m
 from events.messages.exec import RemoveProcessFiles
 from events.messages.image import ReleaseImage
@@ -40,7 +41,9 @@ async def carry_out(context: Context, container_id: str, *, volumes: bool) -> No
     try:
         if c.is_live:
             await end(context, c)
-        await take_down(context, c)
+            c = current(context, container_id)
+        if c.leftovers or c.status == "dead":
+            await _clear_leftovers(context, c)
         await _clear(context, c, volumes=volumes)
     except BaseException as error:
         failed = m.ContainerRemoveFailed(container_id=container_id, error=str(error) or type(error).__name__)
@@ -51,6 +54,12 @@ async def carry_out(context: Context, container_id: str, *, volumes: bool) -> No
     removed = m.ContainerRemoved(container_id=container_id)
     await context.append(stream, removed, release=(decide.claim(name),), answer=None)
     await context.keyring.destroy(stream)
+
+
+async def _clear_leftovers(context: Context, c: Container) -> None:
+    left = await take_down(context, c)
+    if left:
+        raise SystemFailure(f"cannot remove container {c.name}: {'; '.join(left)}")
 
 
 async def _clear(context: Context, c: Container, *, volumes: bool) -> None:

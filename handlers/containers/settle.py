@@ -3,6 +3,7 @@
 import logging
 from functools import partial
 
+from events.base import Command
 from events.errors import EngineError
 from events.log import Append
 from events.messages import container as m
@@ -32,10 +33,10 @@ async def settle_exit(context: Context, container_id: str) -> None:
 
 async def finish_exit(context: Context, container_id: str) -> None:
     """What an observed exit demands; recovery comes here when a daemon was killed in the middle of it."""
-    await take_down(context, current(context, container_id))
+    leftovers = await take_down(context, current(context, container_id))
     c = current(context, container_id)
     run_s = max(0, c.finished_at_ns - c.started_at_ns) // _NS_PER_S
-    died = m.ContainerDied(container_id=c.id, exit_code=c.exit_code, run_s=run_s)
+    died = m.ContainerDied(container_id=c.id, exit_code=c.exit_code, run_s=run_s, leftovers=leftovers)
     await context.append(f"container/{c.id}", died, answer=None)
 
 
@@ -51,27 +52,28 @@ def _observe(context: Context, container_id: str) -> Append:
     return decide.observe(c, exited.exit_code, exited.finished_at_ns, oom_killed=exited.oom_killed)
 
 
-async def take_down(context: Context, c: Container) -> None:
-    """Everything that a start makes, in reverse; what resists is logged and left to the removal."""
+async def take_down(context: Context, c: Container) -> tuple[str, ...]:
+    """Everything that a start makes, in reverse. Returns what resisted, and why."""
+    leftovers: list[str] = []
     await together(
-        partial(_down_file_systems, context, c),
-        partial(_attempt, context, "network", DisconnectSandbox(container_id=c.id)),
+        partial(_down_process, context, c, leftovers),
+        partial(_attempt, context, DisconnectSandbox(container_id=c.id), leftovers),
     )
+    return tuple(leftovers)
 
 
-async def _down_file_systems(context: Context, c: Container) -> None:
-    await _attempt(context, "process", DeleteProcess(container_id=c.id))
+async def _down_process(context: Context, c: Container, leftovers: list[str]) -> None:
+    """The process first: it keeps the file systems busy."""
+    await _attempt(context, DeleteProcess(container_id=c.id), leftovers)
     for point in reversed(c.mounts):
         if point.type == "volume":
-            await _attempt(context, "volume", UnmountVolume(name=point.name, container_id=c.id))
-    await _attempt(context, "mount", UnmountContainerLayer(container_id=c.id))
+            await _attempt(context, UnmountVolume(name=point.name, container_id=c.id), leftovers)
+    await _attempt(context, UnmountContainerLayer(container_id=c.id), leftovers)
 
 
-Step = DeleteProcess | DisconnectSandbox | UnmountVolume | UnmountContainerLayer
-
-
-async def _attempt(context: Context, what: str, command: Step) -> None:
+async def _attempt(context: Context, command: Command[None], leftovers: list[str]) -> None:
     try:
         await context.send(command)
     except EngineError as error:
-        LOGGER.warning("the %s could not be taken down (%s): %s", what, command, error)
+        LOGGER.warning("%s: %s", command, error)
+        leftovers.append(f"{command.TYPE}: {error}")

@@ -22,6 +22,7 @@ from handlers.containers.access import current, enter
 from handlers.containers.errors import NotConnected
 from handlers.containers.port_text import parse_port
 from handlers.containers.saga import Saga, Undo
+from handlers.containers.settle import take_down
 from handlers.context import Context
 from handlers.together import together
 
@@ -44,8 +45,10 @@ async def start(context: Context, name: str, *, answer: object = None) -> None:
 
 async def fail(context: Context, container_id: str, leftovers: list[str], error: BaseException) -> None:
     """Write the outcome of a start that was undone."""
-    reason = "; ".join([str(error) or type(error).__name__, *leftovers])
-    event = m.ContainerStartFailed(container_id=container_id, exit_code=exit_code_of(reason), error=reason)
+    reason = str(error) or type(error).__name__
+    event = m.ContainerStartFailed(
+        container_id=container_id, exit_code=exit_code_of(reason), error=reason, leftovers=tuple(leftovers)
+    )
     with anyio.CancelScope(shield=True):
         await context.append(f"container/{container_id}", event)
 
@@ -64,6 +67,8 @@ def exit_code_of(reason: str) -> int:
 
 async def _steps(context: Context, saga: Saga, c: Container) -> int:
     """Make everything; the steps that don't depend on each other at once. Returns the pid."""
+    if c.leftovers:
+        await take_down(context, c)
     parts = _Parts()
     await together(
         lambda: _mount_layer(context, saga, c, parts),
