@@ -1,5 +1,6 @@
 """Containers' first processes by conmon and an OCI runtime; they outlive the daemon, which finds them again."""
 
+import contextlib
 import os
 import shutil
 from pathlib import Path
@@ -153,7 +154,12 @@ class ConmonRuntime(OutputFiles):
         """Remove the durable output and exit files; who waits for a next run waits in vain."""
         self.run_begins(container_id)
         self._layout.output(container_id).unlink(missing_ok=True)
-        await anyio.to_thread.run_sync(remove_tree, self._layout.exits(container_id))
+        await anyio.to_thread.run_sync(self._remove_files, container_id)
+
+    def _remove_files(self, container_id: str) -> None:
+        remove_tree(self._layout.exits(container_id))
+        with contextlib.suppress(OSError):  # it is shared with the name files: who is last removes it
+            self._layout.exits(container_id).parent.rmdir()
 
     async def find(self, container_id: str) -> LiveProcess | None:
         """The process if it lives, also one that an earlier daemon made."""
