@@ -46,6 +46,7 @@ from handlers.registry import table
 LOGGER = logging.getLogger(__name__)
 STREAM = "system/engine"
 REQUEST_GRACE_S = 5.0
+COMMAND_GRACE_S = 10.0
 DIRECTORY_MODE = 0o711  # containers' own directories below are reached by users' mounts, never listed
 
 
@@ -198,6 +199,8 @@ class Daemon:
             await self._server.close(REQUEST_GRACE_S)
         if not self._configuration.live_restore:
             await self._stop_containers()
+        if not await self._bus.idle(COMMAND_GRACE_S):
+            LOGGER.warning("some commands are still running: the next start settles what they leave open")
         with suppress(LogBroken):
             await self._record(EngineStopped(reason="signal"))
 

@@ -55,6 +55,8 @@ class Bus:
         self._reconnected = anyio.Event()
         self._stack = AsyncExitStack()
         self._tasks: anyio.abc.TaskGroup | None = None
+        self._running = 0
+        self._idle = anyio.Event()
 
     async def __aenter__(self) -> Self:
         await self._stack.__aenter__()
@@ -92,6 +94,7 @@ class Bus:
         """Answer commands with `handle`, each in a task of its own."""
 
         async def answer(message: Msg) -> None:
+            self._running += 1
             self._owner.start_soon(self._answer, handle, message)
 
         await self._client.subscribe(f"{self._prefix}.cmd.>", cb=answer)
@@ -142,7 +145,22 @@ class Bus:
         except nats.errors.Error as error:
             raise Unavailable(f"the command bus is not available: {error}") from error
 
+    async def idle(self, timeout_s: float) -> bool:
+        """Wait until no command runs; False when some still do after `timeout_s`."""
+        with anyio.move_on_after(timeout_s):
+            while self._running:
+                self._idle = anyio.Event()
+                await self._idle.wait()
+        return not self._running
+
     async def _answer(self, handle: Handle, message: Msg) -> None:
+        try:
+            await self._run(handle, message)
+        finally:
+            self._running -= 1
+            self._idle.set()
+
+    async def _run(self, handle: Handle, message: Msg) -> None:
         try:
             envelope = _ENVELOPES.decode(message.data)
         except msgspec.DecodeError as error:

@@ -151,3 +151,22 @@ async def test_a_killed_predecessors_server_is_ended(tmp_path):
 async def test_a_program_that_is_no_server_is_told(tmp_path):
     with anyio.fail_after(15), pytest.raises(Unavailable, match="did not start"):
         await BusServer("/bin/false", tmp_path / "bus").start()
+
+
+async def test_it_is_idle_when_the_last_command_is_answered(tmp_path):
+    entered, gate = anyio.Event(), anyio.Event()
+
+    async def handle(_):
+        entered.set()
+        await gate.wait()
+        return Reply()
+
+    with anyio.fail_after(10):
+        async with bus(tmp_path / "bus") as (_, client):
+            await client.serve(handle)
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(lambda: client.send(ACCESS, command_id="1", cause=CAUSE))
+                await entered.wait()
+                assert not await client.idle(0.01)
+                gate.set()
+                assert await client.idle(5)
