@@ -8,6 +8,11 @@ class EngineError(Exception):
 
     kind: ClassVar[str] = "system"
 
+    @property
+    def recorded(self) -> str:
+        """What of the text the log may hold; a class whose text may quote a secret leaves that out."""
+        return str(self)
+
 
 class InvalidParameter(EngineError):
     """What was asked for makes no sense, whatever the state."""

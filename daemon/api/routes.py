@@ -1,7 +1,5 @@
 """Every path that the engine serves, on one page; what isn't here is answered with 404 page not found."""
 
-from collections.abc import Awaitable, Callable
-from functools import partial
 from typing import Final
 
 from daemon.api import containers, execs, images, lifecycle, networks, swarm, system, volumes
@@ -9,10 +7,9 @@ from daemon.api.attach import attach
 from daemon.api.engine import Engine
 from daemon.api.events import events
 from daemon.api.logs import logs
+from daemon.api.refusals import EngineEndpoint, recorded
 from daemon.api.top import top
-from daemon.http.messages import Answer, Request, Route
-
-EngineEndpoint = Callable[[Engine, Request], Awaitable[Answer]]
+from daemon.http.messages import Route
 
 TABLE: Final[tuple[tuple[str, str, EngineEndpoint], ...]] = (
     # the engine
@@ -87,5 +84,6 @@ TABLE: Final[tuple[tuple[str, str, EngineEndpoint], ...]] = (
 def routes(engine: Engine) -> tuple[Route, ...]:
     """The table for one engine."""
     return tuple(
-        Route(method=method, pattern=pattern, endpoint=partial(endpoint, engine)) for method, pattern, endpoint in TABLE
+        Route(method=method, pattern=pattern, endpoint=recorded(engine, method, pattern, endpoint))
+        for method, pattern, endpoint in TABLE
     )

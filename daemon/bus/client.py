@@ -16,7 +16,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from events.base import Command, answer_type
-from events.envelope import Cause, CommandEnvelope, Reply
+from events.envelope import Cause, CommandEnvelope, Failure, Reply
 from events.errors import KINDS, InvalidParameter, SystemFailure, Unavailable
 
 LOGGER = logging.getLogger(__name__)
@@ -166,9 +166,12 @@ class Bus:
         except msgspec.DecodeError as error:
             LOGGER.warning("not a command on %s: %s", message.subject, error)
             return
-        reply = await handle(envelope)
+        reply = _ENCODER.encode(await handle(envelope))
+        if len(reply) > MAXIMUM_COMMAND_BYTES:
+            failure = Failure(kind=SystemFailure.kind, message=f"the answer to {envelope.type} is too large to be sent")
+            reply = _ENCODER.encode(Reply(failure=failure))
         if message.reply:
-            await self._client.publish(message.reply, _ENCODER.encode(reply))
+            await self._client.publish(message.reply, reply)
 
     async def _on_reply(self, message: Msg) -> None:
         pending = self._pending.get(message.subject)

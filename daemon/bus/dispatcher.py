@@ -9,15 +9,16 @@ from typing import Any
 import anyio
 import msgspec
 
+from daemon.refusals import record_refusal
 from events.base import Command
 from events.envelope import Cause, CommandEnvelope, Failure, Reply
 from events.errors import DeadlineExceeded, EngineError, NotModified, Unsupported
-from events.log import Append, LogBroken
-from events.messages.system import CommandRefused
+from events.log import LogBroken
 from handlers.context import Context, Handle, Services
 
 LOGGER = logging.getLogger(__name__)
 REMEMBERED_REPLIES = 4096
+MESSAGE_CHARACTERS = 64 * 1024  # a client's own text, quoted, may be as large as the bus takes
 CLIENTS = frozenset({"unix", "tls", "tcp"})
 
 Table = Mapping[str, tuple[type[Command[Any]], Handle]]
@@ -122,26 +123,21 @@ class Dispatcher:
         self, context: Context, envelope: CommandEnvelope, command: Command[Any] | None, error: EngineError
     ) -> Reply:
         """A client's refused command leaves a trace; steps of a command are told by its own outcome."""
-        reply = Reply(failure=Failure(kind=error.kind, message=str(error)))
+        reply = Reply(failure=Failure(kind=error.kind, message=str(error)[:MESSAGE_CHARACTERS]))
         asked_by_client = envelope.actor.kind in CLIENTS and "." not in envelope.id
         if asked_by_client and not isinstance(error, LogBroken):
-            refused = CommandRefused(
-                command=envelope.type, target=target_of(command), kind=error.kind, reason=str(error)
+            recorded = Failure(kind=error.kind, message=error.recorded[:MESSAGE_CHARACTERS])
+            await record_refusal(
+                self._services.log,
+                context.cause,
+                command=envelope.type,
+                target=target_of(command),
+                error=error,
+                reply=msgspec.json.encode(Reply(failure=recorded)),
             )
-            try:
-                await self._services.log.append(
-                    (refusal(envelope.id, refused),), cause=context.cause, reply=msgspec.json.encode(reply)
-                )
-            except EngineError:
-                LOGGER.exception("the refusal of %s %s could not be recorded", envelope.type, envelope.id)
         if not isinstance(error, NotModified):
-            LOGGER.info("%s refused (%s): %s", envelope.type, error.kind, error)
+            LOGGER.info("%s refused (%s): %s", envelope.type, error.kind, error.recorded[:MESSAGE_CHARACTERS])
         return msgspec.structs.replace(reply, sequence=self._services.state.sequence)
-
-
-def refusal(command_id: str, event: CommandRefused) -> Append:
-    """The append that records a refusal."""
-    return Append(stream=f"command/{command_id}", events=(event,))
 
 
 def target_of(command: Command[Any] | None) -> str:

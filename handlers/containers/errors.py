@@ -1,5 +1,7 @@
 """What can go wrong with containers, in Docker's words."""
 
+from typing_extensions import override
+
 from events.errors import Conflict, Forbidden, InvalidParameter, NotModified, SystemFailure
 
 
@@ -26,6 +28,19 @@ class NoCommand(InvalidParameter):
 
     def __init__(self) -> None:
         super().__init__("no command specified")
+
+
+class InvalidEnvironment(InvalidParameter):
+    """An entry without a name; what it has instead may be a secret."""
+
+    def __init__(self, entry: str) -> None:
+        super().__init__(f"invalid environment variable: {entry}")
+
+    @property
+    @override
+    def recorded(self) -> str:
+        """Without the entry."""
+        return "invalid environment variable"
 
 
 class NotRunning(Conflict):

@@ -8,7 +8,7 @@ from events.errors import InvalidParameter, SystemFailure, Unsupported
 from events.messages.container import ContainerConfig, HostConfig, RestartPolicy
 from events.messages.image import HealthcheckConfig
 from handlers.containers.cpu_sets import format_set, parse_set
-from handlers.containers.errors import NoCommand
+from handlers.containers.errors import InvalidEnvironment, NoCommand
 from handlers.containers.limits import HostLimits
 from handlers.containers.port_text import parse_port
 from handlers.containers.signals import parse_signal
@@ -29,7 +29,7 @@ def check_config(config: ContainerConfig) -> None:
         raise NoCommand
     for entry in config.env:
         if not entry.partition("=")[0]:
-            raise InvalidParameter(f"invalid environment variable: {entry}")
+            raise InvalidEnvironment(entry)
     if config.working_dir and not config.working_dir.startswith("/"):
         raise InvalidParameter(
             f"the working directory '{config.working_dir}' is invalid, it needs to be an absolute path"

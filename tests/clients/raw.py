@@ -6,7 +6,6 @@ import socket
 from pathlib import Path
 from typing import Any
 
-
 import msgspec
 from typing_extensions import override
 

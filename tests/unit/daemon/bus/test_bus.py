@@ -13,7 +13,7 @@ import pytest
 from daemon.bus.client import MAXIMUM_COMMAND_BYTES, Bus
 from daemon.bus.server import BusServer
 from events.envelope import ENGINE, Cause, Failure, Reply
-from events.errors import Conflict, InvalidParameter, Unavailable
+from events.errors import Conflict, InvalidParameter, SystemFailure, Unavailable
 from events.messages.container import RecordAccess
 from events.messages.layer import AppliedLayer, ApplyLayer
 
@@ -132,6 +132,20 @@ async def test_a_command_that_is_too_large_is_refused_before_it_is_sent(tmp_path
         async with bus(tmp_path / "bus") as (_, client):
             with pytest.raises(InvalidParameter, match="the request is too large"):
                 await client.send(huge, command_id="1", cause=CAUSE)
+
+
+async def test_an_answer_that_is_too_large_is_an_error_and_no_end(tmp_path):
+    async def handle(envelope):
+        large = envelope.id == "large"
+        return Reply(failure=Failure(kind="conflict", message="x" * MAXIMUM_COMMAND_BYTES if large else "small"))
+
+    with anyio.fail_after(10):
+        async with bus(tmp_path / "bus") as (_, client):
+            await client.serve(handle)
+            with pytest.raises(SystemFailure, match="is too large to be sent"):
+                await client.send(ACCESS, command_id="large", cause=CAUSE)
+            with pytest.raises(Conflict, match="small"):
+                await client.send(ACCESS, command_id="small", cause=CAUSE)
 
 
 async def test_a_killed_predecessors_server_is_ended(tmp_path):

@@ -3,7 +3,7 @@
 import anyio
 import msgspec
 
-from daemon.bus.dispatcher import Dispatcher
+from daemon.bus.dispatcher import MESSAGE_CHARACTERS, Dispatcher
 from daemon.watch import StreamWatcher
 from events.envelope import Actor, CommandEnvelope, Failure
 from events.errors import Conflict, EngineError
@@ -11,6 +11,7 @@ from events.memory_log import MemoryLog
 from events.messages.container import ContainerAccessed, RecordAccess
 from events.messages.system import CommandRefused
 from events.projections.state import State
+from handlers.containers.errors import InvalidEnvironment
 from handlers.context import RandomIds, Services, SystemClock
 from tests.fakes.keyring import MemoryKeyring
 
@@ -112,6 +113,26 @@ async def test_a_refusal_is_in_the_log_with_its_reason_and_its_actor_and_is_repe
     again = Handler()
     assert (await dispatcher(again, log).handle(envelope())).failure == reply.failure
     assert again.runs == 0
+
+
+async def test_a_text_that_may_quote_a_secret_goes_to_the_client_alone():
+    log, handler = MemoryLog(SystemClock()), Handler(InvalidEnvironment("=hunter2"))
+    handler.gate.set()
+    reply = await dispatcher(handler, log).handle(envelope())
+    assert reply.failure == Failure(kind="invalid_parameter", message="invalid environment variable: =hunter2")
+    (recorded,) = await events_of(log)
+    assert recorded.event.reason == "invalid environment variable"
+    assert b"hunter2" not in recorded.reply
+
+
+async def test_a_text_of_any_length_fits_the_bus_and_the_log():
+    log, handler = MemoryLog(SystemClock()), Handler(Conflict("x" * 20_000_000))
+    handler.gate.set()
+    reply = await dispatcher(handler, log).handle(envelope())
+    assert reply.failure is not None
+    assert len(reply.failure.message) == MESSAGE_CHARACTERS
+    (recorded,) = await events_of(log)
+    assert len(recorded.event.reason) == 4096
 
 
 async def test_a_refused_step_of_another_command_is_not_a_refusal_of_its_own():

@@ -1,0 +1,74 @@
+"""Records requests that were to change something and were refused before a handler heard of them."""
+
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
+
+import msgspec
+
+from daemon.api.engine import Engine, Requester
+from daemon.http.messages import Answer, Endpoint, Request
+from daemon.http.query import text
+from daemon.refusals import record_refusal
+from events.base import Command
+from events.envelope import Cause
+from events.errors import EngineError
+from events.log import LogBroken
+
+EngineEndpoint = Callable[[Engine, Request], Awaitable[Answer]]
+CommandAnswer = TypeVar("CommandAnswer")
+
+_CHANGING: Final = frozenset({"POST", "PUT", "DELETE"})
+_QUERIES: Final = frozenset({"/containers/{id:path}/wait"})  # posted, and yet they change nothing
+
+
+def recorded(engine: Engine, method: str, pattern: str, endpoint: EngineEndpoint) -> Endpoint:
+    """The endpoint for one engine; what it refuses is in the log, unless it only reads."""
+    is_query = method not in _CHANGING or pattern in _QUERIES
+
+    async def ask(request: Request) -> Answer:
+        return await endpoint(engine, request)
+
+    async def ask_and_record(request: Request) -> Answer:
+        noting = Noting(engine.requester)
+        try:
+            return await endpoint(msgspec.structs.replace(engine, requester=noting), request)
+        except EngineError as error:
+            await _record(engine, request, f"{method} {pattern}", noting, error)
+            raise
+        except Exception as error:
+            unexpected = EngineError(f"{type(error).__name__}: {error}")
+            await _record(engine, request, f"{method} {pattern}", noting, unexpected)
+            raise
+
+    return ask if is_query else ask_and_record
+
+
+class Noting:
+    """A requester that knows which command was sent last."""
+
+    def __init__(self, requester: Requester) -> None:
+        self._requester = requester
+        self.command_id = ""
+
+    async def request(
+        self, command: Command[CommandAnswer], *, command_id: str, cause: Cause, deadline_ns: int = 0
+    ) -> tuple[CommandAnswer, int]:
+        """See `Requester`."""
+        self.command_id = command_id
+        return await self._requester.request(command, command_id=command_id, cause=cause, deadline_ns=deadline_ns)
+
+
+async def _record(engine: Engine, request: Request, command: str, noting: Noting, error: EngineError) -> None:
+    """Once: a command that arrived is concluded in the log by whoever answered it."""
+    arrived = noting.command_id and await engine.log.reply_to(noting.command_id) is not None
+    if arrived or isinstance(error, LogBroken):
+        return
+    command_id = noting.command_id or engine.ids.new()
+    cause = Cause(actor=request.actor, command_id=command_id, correlation_id=command_id)
+    await record_refusal(engine.log, cause, command=command, target=_target(request), error=error)
+
+
+def _target(request: Request) -> str:
+    """The object that the request names, as far as its head tells."""
+    named = request.parameters.get("id") or request.parameters.get("name") or text(request.query, "name")
+    return named or text(request.query, "repo")
