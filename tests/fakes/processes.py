@@ -168,6 +168,7 @@ def short_directory() -> Iterator[Path]:
 def make_rootfs(path: Path) -> Path:
     """A root file system of busybox."""
     busybox = Path(shutil.which("busybox") or "/bin/busybox")
+    path.mkdir(exist_ok=True)
     path.chmod(0o755)
     for name in ("bin", "dev", "etc", "home/ada", "proc", "root", "sbin", "sys", "tmp", "x"):
         (path / name).mkdir(parents=True)

@@ -1,6 +1,5 @@
 """Reads what the engine must know of its host, once, at its start."""
 
-import os
 import platform
 import re
 import resource
@@ -57,7 +56,7 @@ def _has(found: tuple[cgroups.Hierarchy, ...], controller: str, file_v1: str, fi
         if version == 1 and controller in hierarchy.controllers:
             return Path(hierarchy.mount_point, file_v1).exists()
         if version == 2 and not hierarchy.controllers:
-            return any(Path(place.path, file_v2).exists() for place in os.scandir(hierarchy.mount_point))
+            return any((place / file_v2).exists() for place in Path(hierarchy.mount_point).iterdir())
     return False
 
 
