@@ -1,5 +1,6 @@
 """The composition: the one place that names concrete drivers and hands every part what it needs."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,10 +10,12 @@ import msgspec
 from daemon import host
 from daemon.config import Configuration
 from daemon.tools import Tools
+from events.errors import SystemFailure
 from events.messages.container import LogConfig
 from handlers.containers.handler import ContainerHandler
 from handlers.containers.limits import HostLimits
 from handlers.context import Handler
+from handlers.exec.drivers import apparmor
 from handlers.exec.drivers.conmon import ConmonRuntime
 from handlers.exec.drivers.host_facts import read_host_facts
 from handlers.exec.handler import ExecHandler
@@ -33,6 +36,7 @@ from handlers.networks.parts import Parts
 from handlers.volumes.drivers.local import LocalDriver
 from handlers.volumes.handler import VolumeHandler
 
+LOGGER = logging.getLogger(__name__)
 GraphDrivers = Overlay2 | Vfs
 GRAPH_DRIVERS: dict[str, type[Overlay2] | type[Vfs]] = {"overlay2": Overlay2, "vfs": Vfs}
 
@@ -45,6 +49,7 @@ class Composition(msgspec.Struct, frozen=True, kw_only=True):
     runtime: ConmonRuntime
     graph: GraphDrivers
     facts: HostFacts
+    warnings: tuple[str, ...] = ()  # what the host can't do, for `docker info`
 
 
 async def compose(configuration: Configuration, tools: Tools, log_id: str, tasks: anyio.abc.TaskGroup) -> Composition:
@@ -55,9 +60,14 @@ async def compose(configuration: Configuration, tools: Tools, log_id: str, tasks
     graph = GRAPH_DRIVERS[configuration.storage_driver](instance.data_root / configuration.storage_driver)
     await graph.prepare()
     facts = await anyio.to_thread.run_sync(read_host_facts)
-    runtime = ConmonRuntime(instance, tools.conmon, systemd_cgroup=configuration.cgroup_driver == "systemd")
+    profile = apparmor.DefaultProfile(tools.apparmor_parser)
+    warnings = await load(profile, facts)
+    runtime = ConmonRuntime(
+        instance, tools.conmon, systemd_cgroup=configuration.cgroup_driver == "systemd", profile=profile
+    )
     networks = NetworkHandler(network_parts(configuration))
-    processes = ExecHandler(runtime, facts, process_settings(configuration, tools), tasks)
+    settings = process_settings(configuration, tools, "" if warnings else apparmor.NAME)
+    processes = ExecHandler(runtime, facts, settings, tasks)
     return Composition(
         handlers=(
             networks,
@@ -71,7 +81,20 @@ async def compose(configuration: Configuration, tools: Tools, log_id: str, tasks
         runtime=runtime,
         graph=graph,
         facts=facts,
+        warnings=warnings,
     )
+
+
+async def load(profile: apparmor.DefaultProfile, facts: HostFacts) -> tuple[str, ...]:
+    """Load the default AppArmor profile where the kernel wants one; the warning when that can't be."""
+    if not facts.apparmor:
+        return ()
+    try:
+        await profile.load()
+    except SystemFailure as error:
+        LOGGER.warning("containers run without an AppArmor profile: %s", error)
+        return (f"WARNING: Containers run without an AppArmor profile: {error}",)
+    return ()
 
 
 def scratch(configuration: Configuration) -> Path:
@@ -112,13 +135,14 @@ def limits(configuration: Configuration) -> HostLimits:
     )
 
 
-def process_settings(configuration: Configuration, tools: Tools) -> Settings:
-    """What specifications of processes are made by."""
+def process_settings(configuration: Configuration, tools: Tools, profile: str) -> Settings:
+    """What specifications of processes are made by. `profile` is the AppArmor profile that is loaded for them."""
     return Settings(
         runtimes=tools.runtimes,
         default_runtime=configuration.default_runtime,
         cgroup_parent=configuration.cgroup_parent,
         systemd_cgroup=configuration.cgroup_driver == "systemd",
         init_path=tools.init,
+        apparmor_profile=profile,
         init=configuration.init,
     )

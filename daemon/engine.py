@@ -270,6 +270,7 @@ class Daemon:
             composition.facts,
             composition.graph.describe(),
             self._log.id,
+            composition.warnings,
         )
 
 

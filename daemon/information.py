@@ -22,6 +22,7 @@ def collect(
     facts: HostFacts,
     storage_status: tuple[tuple[str, str], ...],
     engine_id: str,
+    host_warnings: tuple[str, ...] = (),
 ) -> Information:
     """What is known of engine and host now."""
     system, system_version = host.operating_system()
@@ -58,7 +59,7 @@ def collect(
         address_pools=tuple((pool.base, pool.size) for pool in configuration.network.address_pools),
         firewall_backend="nftables" if configuration.network.iptables else "none",
         capabilities=Capabilities(swap_limit=facts.swap_limit, oom_kill_disable=facts.cgroup_version == 1),
-        warnings=warnings(configuration, facts),
+        warnings=(*warnings(configuration, facts), *host_warnings),
     )
 
 

@@ -13,7 +13,7 @@ from events.errors import Unavailable
 
 VERSION_TIMEOUT_S = 10.0
 SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-INITS = ("tini", "tini-static", "catatonit")
+INITS = ("tini-static", "catatonit", "tini")  # a container may have no libraries: what needs none comes first
 _VERSION = re.compile(r"v?(\d+\.\d[\w.+~-]*)")
 _COMMIT = re.compile(r"^commit:\s*(\S+)", re.MULTILINE)
 
@@ -45,6 +45,7 @@ class Tools(msgspec.Struct, frozen=True, kw_only=True):
     runtimes: dict[str, str]  # by name, `runc` among them
     init: str = ""  # for containers with an init of the engine's; "" when the host has none
     iptables: str = ""  # for the chain that dockerd keeps for others; "" when the host has none
+    apparmor_parser: str = ""  # for the default profile; "" when the host has none
 
 
 class MissingTools(Unavailable):
@@ -76,6 +77,7 @@ def find_tools(runtimes: Mapping[str, str], *, init: bool, path: str = SEARCH_PA
         runtimes={"runc": found["runc"], **others},
         init=found_init,
         iptables=_which("iptables", path),
+        apparmor_parser=_which("apparmor_parser", path),
     )
 
 

@@ -129,6 +129,9 @@ def _paths(container: Container, layout: Layout) -> JsonObject:
 
 
 def _apparmor_profile(container: Container) -> str:
+    """Of its last start; before the first one what was asked for."""
+    if container.run:
+        return container.apparmor_profile
     options = (option.replace(":", "=", 1).partition("=") for option in container.host.security_opt)
     return next((value for key, _, value in options if key == "apparmor"), "")
 

@@ -435,6 +435,7 @@ class ContainerStarted(Event, frozen=True, kw_only=True):
     container_id: str
     pid: int
     started_at_ns: int
+    apparmor_profile: str = ""  # which it runs under, "unconfined", or "" where there is no AppArmor
 
 
 class ContainerStartFailed(Event, frozen=True, kw_only=True):

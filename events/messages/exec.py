@@ -30,6 +30,7 @@ class CreatedProcess(msgspec.Struct, frozen=True, kw_only=True):
     """Answer of CreateProcess. `warnings` name what was asked for and couldn't be had."""
 
     pid: int
+    apparmor_profile: str = ""  # which it will run under, "unconfined", or "" where there is no AppArmor
     warnings: tuple[str, ...] = ()
 
 
@@ -63,6 +64,7 @@ class FoundProcess(msgspec.Struct, frozen=True, kw_only=True):
     pid: int
     started: bool = False  # it runs its program; False while it waits for its start
     frozen: bool = False
+    apparmor_profile: str = ""  # as in CreatedProcess
 
 
 class FindProcess(Command[FoundProcess], frozen=True, kw_only=True):

@@ -33,6 +33,7 @@ class Container(msgspec.Struct, frozen=True, kw_only=True):
     run: int = 0
     pid: int = 0
     started_at_ns: int = 0  # 0: never
+    apparmor_profile: str = ""  # of its last start
     finished_at_ns: int = 0
     exit_code: int = 0
     oom_killed: bool = False
@@ -77,13 +78,14 @@ def fold(c: Container, event: Event, command_id: str) -> Container | None:
             return None
         case m.ContainerStartRequested(run=run):
             return replace(c, operation="start", operation_command=command_id, run=run, stopped_on_request=False)
-        case m.ContainerStarted(pid=pid, started_at_ns=started_at_ns):
+        case m.ContainerStarted():
             return replace(
                 c,
                 status="running",
                 operation="",
-                pid=pid,
-                started_at_ns=started_at_ns,
+                pid=event.pid,
+                started_at_ns=event.started_at_ns,
+                apparmor_profile=event.apparmor_profile,
                 exit_code=0,
                 oom_killed=False,
                 error="",

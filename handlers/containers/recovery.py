@@ -91,7 +91,12 @@ async def _settle_start(context: Context, c: Container) -> None:
     exited = context.state.execs.last_exit(c.id)
     found = await context.send(FindProcess(container_id=c.id))
     if found.started or (exited is not None and exited.run == c.run):
-        started = m.ContainerStarted(container_id=c.id, pid=found.pid, started_at_ns=context.clock.now_ns())
+        started = m.ContainerStarted(
+            container_id=c.id,
+            pid=found.pid,
+            started_at_ns=context.clock.now_ns(),
+            apparmor_profile=found.apparmor_profile,
+        )
         await context.append(f"container/{c.id}", started, answer=None)
         return
     saga = Saga()

@@ -6,7 +6,7 @@ import msgspec
 from events.container_lookup import find_container
 from events.errors import Conflict
 from events.messages import container as m
-from events.messages.exec import CreateProcess, DeleteProcess, ResolvedMount, StartProcess
+from events.messages.exec import CreatedProcess, CreateProcess, DeleteProcess, ResolvedMount, StartProcess
 from events.messages.layer import MountContainerLayer, UnmountContainerLayer
 from events.messages.network import (
     ConnectSandbox,
@@ -35,8 +35,13 @@ async def start(context: Context, name: str, *, answer: object = None) -> None:
     saga = Saga()
     try:
         async with saga:
-            pid = await _steps(context, saga, current(context, c.id))
-            started = m.ContainerStarted(container_id=c.id, pid=pid, started_at_ns=context.clock.now_ns())
+            created = await _steps(context, saga, current(context, c.id))
+            started = m.ContainerStarted(
+                container_id=c.id,
+                pid=created.pid,
+                started_at_ns=context.clock.now_ns(),
+                apparmor_profile=created.apparmor_profile,
+            )
             await context.append(f"container/{c.id}", started, answer=answer)
     except BaseException as error:
         await fail(context, c.id, saga.leftovers, error)
@@ -65,8 +70,8 @@ def exit_code_of(reason: str) -> int:
     return OTHER_FAILURE
 
 
-async def _steps(context: Context, saga: Saga, c: Container) -> int:
-    """Make everything; the steps that don't depend on each other at once. Returns the pid."""
+async def _steps(context: Context, saga: Saga, c: Container) -> CreatedProcess:
+    """Make everything; the steps that don't depend on each other at once."""
     if c.leftovers:
         await take_down(context, c)
     parts = _Parts()
@@ -85,7 +90,7 @@ async def _steps(context: Context, saga: Saga, c: Container) -> int:
         )
     )
     await context.send(StartProcess(container_id=c.id))
-    return created.pid
+    return created
 
 
 class _Parts:

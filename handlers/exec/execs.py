@@ -104,6 +104,7 @@ class Execs:
             terminal=config.tty,
             stdin=config.attach_stdin,
             attached=not command.detach,
+            apparmor_profile=process.apparmor_profile,
         )
         try:
             return await self._runtime.exec(plan)

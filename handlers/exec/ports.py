@@ -20,6 +20,7 @@ class ProcessPlan(msgspec.Struct, frozen=True, kw_only=True):
     terminal: bool
     stdin: bool
     stdin_once: bool
+    apparmor_profile: str = ""  # which the specification names, so that it can be seen to
     shared_memory_bytes: int = 0  # size of a /dev/shm that others may join; 0: none
 
 
@@ -30,6 +31,7 @@ class LiveProcess(msgspec.Struct, frozen=True, kw_only=True):
     monitor_pid: int  # conmon; 0 when it is lost
     started: bool = True  # it runs its program; False while it waits for its start
     frozen: bool = False
+    apparmor_profile: str = ""  # which it is found under, "unconfined", or "" where there is no AppArmor
 
 
 class ExitStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,6 +54,7 @@ class ExecPlan(msgspec.Struct, frozen=True, kw_only=True):
     terminal: bool
     stdin: bool
     attached: bool
+    apparmor_profile: str = ""  # as in ProcessPlan
 
 
 class StartError(Exception):

@@ -47,7 +47,8 @@ class Processes:
                 live = await self._runtime.create(self._plan(container, built.specification))
             except StartError as error:
                 raise refused(error) from error
-        return m.CreatedProcess(pid=live.pid, warnings=built.warnings)
+        profile = built.specification.process.apparmor_profile
+        return m.CreatedProcess(pid=live.pid, apparmor_profile=profile, warnings=built.warnings)
 
     def _plan(self, container: Container, built: Specification) -> ProcessPlan:
         return ProcessPlan(
@@ -59,6 +60,7 @@ class Processes:
             terminal=container.config.tty,
             stdin=container.config.open_stdin,
             stdin_once=container.config.stdin_once,
+            apparmor_profile=built.process.apparmor_profile,
             shared_memory_bytes=shared_memory_bytes(container),
         )
 
@@ -73,7 +75,9 @@ class Processes:
         live = await self._runtime.find(command.container_id)
         if live is None:
             return m.FoundProcess(pid=0)
-        return m.FoundProcess(pid=live.pid, started=live.started, frozen=live.frozen)
+        return m.FoundProcess(
+            pid=live.pid, started=live.started, frozen=live.frozen, apparmor_profile=live.apparmor_profile
+        )
 
     async def signal(self, _: Context, command: m.SignalProcess) -> None:
         """Answer SignalProcess."""

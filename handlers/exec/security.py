@@ -56,15 +56,20 @@ def _take(found: SecurityOptions, option: str) -> SecurityOptions:
 def apparmor_profile(
     host: HostConfig, options: SecurityOptions, facts: HostFacts, default: str
 ) -> tuple[str, tuple[str, ...]]:
-    """The AppArmor profile to run under ("" for none) and warnings. `default` is the loaded one, "" for none."""
+    """The AppArmor profile to run under ("" where the kernel has no AppArmor) and warnings.
+
+    `default` is the engine's own, "" when it couldn't be loaded.
+    """
     if not facts.apparmor:
         asked = options.apparmor and options.apparmor != UNCONFINED
         return "", (f"this kernel has no AppArmor: profile {options.apparmor} is not applied",) if asked else ()
     if options.apparmor:
-        return "" if options.apparmor == UNCONFINED else options.apparmor, ()
+        return options.apparmor, ()
     if host.privileged:
-        return "", ()
-    return default, () if default else ("the default AppArmor profile could not be loaded and is not applied",)
+        return UNCONFINED, ()
+    if not default:
+        return UNCONFINED, ("the default AppArmor profile could not be loaded and is not applied",)
+    return default, ()
 
 
 def label_warnings(options: SecurityOptions, facts: HostFacts) -> tuple[str, ...]:

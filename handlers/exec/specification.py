@@ -142,6 +142,7 @@ def exec_process(
         terminal=config.tty,
         console_size=_box(config.console_size) if config.tty else None,
         capabilities=_capabilities(held, identity),
+        apparmor_profile=container.apparmor_profile,
     )
 
 

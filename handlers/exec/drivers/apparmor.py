@@ -1,72 +1,95 @@
 """The engine's default AppArmor profile; without it a kernel that has AppArmor would guard containers with nothing.
 
-Language: apparmor.d(5). The profile keeps a process that is root inside from what masks and read-only mounts hide:
-they hold only as long as nobody can mount.
+Language: apparmor.d(5). Masked and read-only paths hold only until somebody mounts or is given the bare /proc and /sys;
+the profile goes on holding. It is loaded by apparmor_parser(8), the one program that can compile it.
 """
 
-import logging
-import shutil
+from pathlib import Path
 
 from events.errors import SystemFailure
-from handlers.exec.host_facts import HostFacts
 from handlers.kernel import processes
 
-LOGGER = logging.getLogger(__name__)
 NAME = "shiplog-default"
+_LOADED = Path("/sys/kernel/security/apparmor/profiles")
 _TIMEOUT_S = 30.0
-_SEARCH_PATH = "/usr/sbin:/sbin:/usr/bin:/bin"
-PROFILE = f"""
-@{{PROC}}=/proc/
-
-profile {NAME} flags=(attach_disconnected,mediate_deleted) {{
-  network,
+PROFILE = f"""\
+profile {NAME} flags=(attach_disconnected, mediate_deleted) {{
+  # Capabilities, seccomp and namespaces say what a container may do; this profile is about what they can't see.
   capability,
   file,
+  network,
   umount,
 
-  # the engine and the runtime may signal a container, its processes one another
-  signal (receive) peer=unconfined,
-  signal (receive) peer=runc,
-  signal (receive) peer=crun,
-  signal (send,receive) peer={NAME},
-  ptrace (trace,read,tracedby,readby) peer={NAME},
+  # Whether somebody outside may signal or trace a container is for that one's own profile to say.
+  signal (receive),
+  signal (send) peer={NAME},
+  ptrace (readby, tracedby),
+  ptrace (read, trace) peer={NAME},
 
   deny mount,
 
-  # of /proc only what belongs to processes, and the few settings that namespaces have of their own
-  deny @{{PROC}}/* w,
-  deny @{{PROC}}/{{acpi,asound,bus,driver,dynamic_debug,fs,irq,scsi,sysvipc,tty}}/** w,
-  deny @{{PROC}}/sys/{{abi,crypto,debug,dev,fs,sunrpc,user,vm}}/** w,
-  deny @{{PROC}}/sys/kernel/[^dhms]* w,
-  deny @{{PROC}}/sys/kernel/{{dmesg,hotplug,hung,max_,modp,modu,sched,soft,stack,sysc,sysr}}* w,
-  deny @{{PROC}}/sys/kernel/*/** w,
-  deny @{{PROC}}/{{kcore,sysrq-trigger}} rwklx,
+  # In /proc a process may write what is about processes: directories named by a number.
+  deny /proc/[^0-9]* w,
+  deny /proc/[^0-9s]*/** w,
+  deny /proc/s[^y]*/** w,
+  deny /proc/sys?*/** w,
+  deny /proc/{{kcore,sysrq-trigger}} rw,
 
-  # of /sys nothing but the container's own control groups
-  deny /sys/{{block,bus,class,dev,devices,hypervisor,kernel,module,power}}/** wklx,
-  deny /sys/fs/{{bpf,btrfs,ext4,f2fs,fuse,pstore,resctrl,selinux,smackfs,xfs}}/** wklx,
-  deny /sys/{{firmware,devices/virtual/powercap,kernel/security}}/** rwklx,
+  # And of /proc/sys what a namespace has of its own: net, fs/mqueue, kernel/msg*, kernel/sem*, kernel/shm*.
+  deny /proc/sys/[^fkn]** w,
+  deny /proc/sys/fs/[^m]** w,
+  deny /proc/sys/fs/m[^q]** w,
+  deny /proc/sys/k[^e]** w,
+  deny /proc/sys/ke[^r]** w,
+  deny /proc/sys/kernel/[^ms]** w,
+  deny /proc/sys/kernel/m[^s]** w,
+  deny /proc/sys/kernel/s[^eh]** w,
+  deny /proc/sys/kernel/se[^m]** w,
+
+  # In /sys only control groups are anybody's to write.
+  deny /sys/[^f]** w,
+  deny /sys/f[^s]** w,
+  deny /sys/fs/[^c]** w,
+  deny /sys/fs/c[^g]** w,
+  deny /sys/{{firmware,kernel/security}}/** rw,
 }}
 """
 
 
-async def ensure_profile(facts: HostFacts, *, parser: str = "") -> str:
-    """Load the profile and return its name; "" where the kernel has no AppArmor or the profile can't be loaded.
+class DefaultProfile:
+    """Keeps the profile in the kernel. `parser` is the path of apparmor_parser, "" where the host has none."""
 
-    `parser` is the path of apparmor_parser(8), looked for when it is "".
-    """
-    if not facts.apparmor:
-        return ""
-    program = parser or shutil.which("apparmor_parser", path=_SEARCH_PATH)
-    if not program:
-        LOGGER.warning("containers run without an AppArmor profile: apparmor_parser (package apparmor) is missing")
-        return ""
+    def __init__(self, parser: str, loaded: Path = _LOADED) -> None:
+        self._parser, self._loaded = parser, loaded
+
+    async def load(self) -> None:
+        """Load it in place of what another version has loaded. Raises SystemFailure that tells why it can't be."""
+        if not self._parser:
+            raise SystemFailure("apparmor_parser (Debian package apparmor) is missing")
+        done = await processes.run(
+            [self._parser, "--replace", "--skip-cache", "--quiet"], timeout_s=_TIMEOUT_S, text=PROFILE
+        )
+        if done.code != 0:
+            raise SystemFailure(f"apparmor_parser: {done.output.strip()} (exit {done.code})")
+
+    async def ensure(self, name: str) -> None:
+        """Load it again if `name` is its name and an administrator's tool has removed it. Raises SystemFailure."""
+        if name == NAME and not self._is_loaded():
+            await self.load()
+
+    def _is_loaded(self) -> bool:
+        """A line is `NAME (MODE)`. Who can't read the list can't tell, and leaves it to the runtime."""
+        try:
+            lines = self._loaded.read_text().splitlines()
+        except OSError:
+            return True
+        return any(line.startswith(f"{NAME} (") for line in lines)
+
+
+def of_process(pid: int) -> str:
+    """The profile a process runs under, "unconfined", or "" where there is no AppArmor or no such process."""
     try:
-        loaded = await processes.run([program, "--replace", "--quiet"], timeout_s=_TIMEOUT_S, text=PROFILE)
-    except SystemFailure as error:
-        LOGGER.warning("containers run without an AppArmor profile: %s", error)
+        text = Path(f"/proc/{pid}/attr/apparmor/current").read_text()
+    except (OSError, ValueError):
         return ""
-    if loaded.code != 0:
-        LOGGER.warning("containers run without an AppArmor profile: %s", loaded.output.strip())
-        return ""
-    return NAME
+    return text.strip("\0\n").rpartition(" (")[0] or text.strip("\0\n")

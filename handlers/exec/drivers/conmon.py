@@ -11,7 +11,7 @@ import msgspec
 
 from events.errors import SystemFailure
 from handlers.context import Clock, SystemClock
-from handlers.exec.drivers import exits, monitor, record, refusals
+from handlers.exec.drivers import apparmor, exits, monitor, record, refusals
 from handlers.exec.drivers.execs import Execs
 from handlers.exec.drivers.layout import Layout, remove_tree
 from handlers.exec.drivers.oci_runtime import OciRuntime
@@ -43,16 +43,24 @@ class _Outline(msgspec.Struct):
 class ConmonRuntime(OutputFiles):
     """`Runtime` and `Streams` of handlers/exec/ports.py.
 
-    `conmon` is conmon's path; runtimes come by path with each plan. Raises SocketPathTooLong for a long exec-root.
+    `conmon` is conmon's path; runtimes come by path with each plan; `profile` is seen to where a plan names it.
+    Raises SocketPathTooLong for a long exec-root.
     """
 
     def __init__(
-        self, instance: Instance, conmon: str, *, systemd_cgroup: bool = False, clock: Clock | None = None
+        self,
+        instance: Instance,
+        conmon: str,
+        *,
+        systemd_cgroup: bool = False,
+        clock: Clock | None = None,
+        profile: apparmor.DefaultProfile | None = None,
     ) -> None:
         self._layout = Layout(instance)
         self._conmon = conmon
         self._systemd_cgroup = systemd_cgroup
         self._clock = clock or SystemClock()
+        self._profile = profile or apparmor.DefaultProfile("")
         self._waits = Waits()
         self._runtime = OciRuntime(self._layout, systemd_cgroup=systemd_cgroup)
         self._execs = Execs(self._layout, conmon, self._runtime, self._waits, self._clock)
@@ -67,6 +75,7 @@ class ConmonRuntime(OutputFiles):
         """Up to the point where the process waits for its start. Raises StartError, with nothing left behind."""
         await self.delete(plan.container_id)
         try:
+            await self._profile.ensure(plan.apparmor_profile)
             with attempt(f"prepare container {plan.container_id}"):
                 directory = await anyio.to_thread.run_sync(_prepare, self._layout, plan)
             live = await self._launch(plan, directory)
@@ -177,6 +186,7 @@ class ConmonRuntime(OutputFiles):
             monitor_pid=conmon.pid if conmon else 0,
             started=started,
             frozen=found.cgroup is not None and found.cgroup.is_frozen(),
+            apparmor_profile=apparmor.of_process(found.pid),
         )
 
     async def wait(self, container_id: str) -> ExitStatus:
@@ -210,6 +220,7 @@ class ConmonRuntime(OutputFiles):
 
     async def exec(self, plan: ExecPlan) -> LiveProcess:
         """Run a process in the container."""
+        await self._profile.ensure(plan.apparmor_profile)
         return await self._execs.make(plan)
 
     async def wait_exec(self, container_id: str, exec_id: str) -> ExitStatus:

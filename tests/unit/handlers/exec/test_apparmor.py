@@ -1,46 +1,66 @@
-"""The default profile is handed to the parser where the kernel has AppArmor; a failure is told, not raised."""
+"""The default profile compiles, is handed to the parser, and is loaded again only where it is missing."""
 
-import logging
+import os
 from pathlib import Path
 
 import pytest
 
-from handlers.exec.drivers.apparmor import NAME, PROFILE, ensure_profile
-from tests.fakes.processes import some_facts
-
-WITH = some_facts(apparmor=True)
+from events.errors import SystemFailure
+from handlers.exec.drivers.apparmor import NAME, PROFILE, DefaultProfile, of_process
+from handlers.kernel import processes
 
 
 @pytest.fixture
 def parser(tmp_path: Path) -> Path:
     """A parser that keeps what it is given."""
-    program = tmp_path / "parser"
-    program.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/arguments\ncat > {tmp_path}/profile\n')
+    return write_parser(tmp_path, f'echo "$@" >> {tmp_path}/arguments\ncat > {tmp_path}/profile')
+
+
+def write_parser(directory: Path, script: str) -> Path:
+    program = directory / "parser"
+    program.write_text(f"#!/bin/sh\n{script}\n")
     program.chmod(0o755)
     return program
 
 
+async def test_the_profile_compiles():
+    compiled = await processes.run(
+        ["/usr/sbin/apparmor_parser", "--skip-kernel-load", "--skip-cache"], timeout_s=30, text=PROFILE
+    )
+    assert compiled.code == 0, compiled.output
+
+
 async def test_the_profile_is_loaded(parser):
-    assert await ensure_profile(WITH, parser=str(parser)) == NAME
+    await DefaultProfile(str(parser)).load()
     assert (parser.parent / "profile").read_text() == PROFILE
-    assert (parser.parent / "arguments").read_text() == "--replace --quiet\n"
+    assert (parser.parent / "arguments").read_text() == "--replace --skip-cache --quiet\n"
 
 
-async def test_a_kernel_without_apparmor_is_left_alone(parser):
-    assert await ensure_profile(some_facts(), parser=str(parser)) == ""
-    assert not (parser.parent / "profile").exists()
+async def test_it_is_loaded_again_only_where_it_is_missing(parser, tmp_path):
+    loaded, calls = tmp_path / "profiles", tmp_path / "arguments"
+    profile = DefaultProfile(str(parser), loaded)
+    await profile.ensure(NAME)  # no list: no AppArmor, nothing to see to
+    loaded.write_text(f"{NAME} (enforce)\nother (enforce)\n")
+    await profile.ensure(NAME)
+    loaded.write_text(f"{NAME}2 (enforce)\nother (enforce)\n")
+    for name in ("", "unconfined", "theirs"):
+        await profile.ensure(name)
+    assert not calls.exists()
+    await profile.ensure(NAME)
+    assert calls.read_text().count("\n") == 1
 
 
-async def test_a_parser_that_fails_or_is_missing_is_told(parser, caplog):
-    parser.write_text("#!/bin/sh\necho syntax error; exit 1\n")
-    with caplog.at_level(logging.WARNING):
-        assert await ensure_profile(WITH, parser=str(parser)) == ""
-        assert await ensure_profile(WITH, parser="/nosuch") == ""
-    assert "syntax error" in caplog.text
-    assert "run /nosuch: no such file or directory" in caplog.text
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [("echo syntax error; exit 3", "apparmor_parser: syntax error (exit 3)"), ("", "apparmor_parser (Debian package")],
+)
+async def test_why_it_can_not_be_loaded(tmp_path, script, said):
+    program = str(write_parser(tmp_path, script)) if script else ""
+    with pytest.raises(SystemFailure) as caught:
+        await DefaultProfile(program).load()
+    assert said in str(caught.value)
 
 
-def test_every_line_of_the_profile_is_ended():
-    body = [line.strip() for line in PROFILE.splitlines() if line.startswith("  ") and "#" not in line]
-    assert body
-    assert all(line.endswith(",") for line in body)
+def test_a_process_that_is_not_there_has_no_profile():
+    assert of_process(0) == ""
+    assert of_process(os.getpid()) in ("", "unconfined")

@@ -119,10 +119,13 @@ def test_apparmor_is_applied_where_the_kernel_has_it():
         return security.apparmor_profile(host, options, some_facts(apparmor=apparmor), default)
 
     assert profile(HostConfig(), apparmor=True) == ("ours", ())
-    assert profile(HostConfig(privileged=True), apparmor=True) == ("", ())
-    assert profile(HostConfig(security_opt=("apparmor=unconfined",)), apparmor=True) == ("", ())
+    assert profile(HostConfig(privileged=True), apparmor=True) == ("unconfined", ())
+    assert profile(HostConfig(security_opt=("apparmor=unconfined",)), apparmor=True) == ("unconfined", ())
+    assert profile(HostConfig(security_opt=("apparmor=own",), privileged=True), apparmor=True) == ("own", ())
     assert profile(HostConfig(), apparmor=False) == ("", ())
-    assert "could not be loaded" in profile(HostConfig(), apparmor=True, default="")[1][0]
+    missing, warnings = profile(HostConfig(), apparmor=True, default="")
+    assert missing == "unconfined"
+    assert "could not be loaded" in warnings[0]
     assert "has no AppArmor" in profile(HostConfig(security_opt=("apparmor=x",)), apparmor=False)[1][0]
 
 
