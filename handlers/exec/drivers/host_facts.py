@@ -28,7 +28,7 @@ def read_host_facts() -> HostFacts:
         kernel=_kernel(platform.release()),
         machine=platform.machine(),
         seccomp=_SECCOMP.search(status) is not None,
-        apparmor=_text("/sys/module/apparmor/parameters/enabled").startswith("Y"),
+        apparmor=_has_apparmor(),
         selinux=Path("/sys/fs/selinux/enforce").exists(),
         swap_limit=_has(found, "memory", "memory.memsw.limit_in_bytes", "memory.swap.max", version),
         blkio_weight=_has(found, "blkio", "blkio.weight", "io.weight", version),
@@ -58,6 +58,12 @@ def _has(found: tuple[cgroups.Hierarchy, ...], controller: str, file_v1: str, fi
         if version == 2 and not hierarchy.controllers:
             return any((place / file_v2).exists() for place in Path(hierarchy.mount_point).iterdir())
     return False
+
+
+def _has_apparmor() -> bool:
+    """As OCI runtimes see it: they refuse a profile where the security file system doesn't show AppArmor."""
+    shown = Path("/sys/kernel/security/apparmor").exists()
+    return shown and _text("/sys/module/apparmor/parameters/enabled").startswith("Y")
 
 
 def _text(path: str) -> str:
