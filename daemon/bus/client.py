@@ -22,6 +22,7 @@ from events.errors import KINDS, InvalidParameter, SystemFailure, Unavailable
 LOGGER = logging.getLogger(__name__)
 Answer = TypeVar("Answer")
 MAXIMUM_COMMAND_BYTES = 8 * 1000 * 1000 - 64 * 1024  # below the server's max_payload, headers included
+CLOSE_S = 2.0
 RESEND_S = 15.0  # what a lost message may cost at most when no reconnection told of it
 
 Handle = Callable[[CommandEnvelope], Awaitable[Reply]]
@@ -68,9 +69,17 @@ class Bus:
     ) -> None:
         if self._tasks is not None:
             self._tasks.cancel_scope.cancel()
-        await self._stack.__aexit__(None, None, None)
-        with anyio.move_on_after(2, shield=True):
-            await self._client.close()
+        try:
+            await self._stack.__aexit__(None, None, None)
+        finally:  # a cancelled owner closes the connection too
+            self._give_up()
+            with anyio.move_on_after(CLOSE_S, shield=True):
+                await self._client.close()
+
+    def _give_up(self) -> None:
+        """A reconnection that is under way doesn't heed `close`, and would keep the event loop from ending."""
+        self._client.options["allow_reconnect"] = False
+        self._client.options["max_reconnect_attempts"] = 1
 
     async def connect(self, url: str, token: str) -> None:
         """Connect, and stay connected over restarts of the server on the same port."""

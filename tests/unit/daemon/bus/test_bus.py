@@ -134,6 +134,13 @@ async def test_a_command_that_is_too_large_is_refused_before_it_is_sent(tmp_path
                 await client.send(huge, command_id="1", cause=CAUSE)
 
 
+async def test_a_cancelled_owner_closes_the_connection(tmp_path):
+    with anyio.fail_after(10):
+        async with bus(tmp_path / "bus") as (_, client):
+            assert client._client.is_connected
+    assert client._client.is_closed
+
+
 async def test_an_answer_that_is_too_large_is_an_error_and_no_end(tmp_path):
     async def handle(envelope):
         large = envelope.id == "large"
