@@ -1,5 +1,7 @@
 """The endpoint that reads what a container has written."""
 
+import msgspec
+
 from daemon.api.answers import stream_type
 from daemon.api.engine import Engine
 from daemon.api.lookup import visible_container
@@ -26,6 +28,8 @@ async def logs(engine: Engine, request: Request) -> Answer:
     query = log_query(request, engine.clock.now_ns(), framed=not is_terminal)
     if container.host.log_config.type == "none":
         raise Unsupported("configured logging driver does not support reading")
+    if not (container.is_live or container.operation == "start"):
+        query = msgspec.structs.replace(query, follow=False)  # nothing will come; as in dockerd it ends at once
     return StreamResponse(
         content_type=stream_type(request.version, is_terminal=is_terminal),
         chunks=engine.streams.output(container.id, query),

@@ -171,6 +171,8 @@ def test_logs(engine):
 def test_logs_follow_until_the_end(engine):
     engine.docker("run", "-d", "--name", "slow", "busybox", "sh", "-c", "for i in 1 2 3; do echo $i; sleep 0.2; done")
     assert engine.out("logs", "-f", "slow") == "1\n2\n3"
+    wait_until(lambda: engine.inspect("slow")["State"]["Status"] == "exited", "it is settled")
+    assert engine.out("logs", "-f", "slow", timeout_s=5) == "1\n2\n3"
     engine.docker("rm", "-f", "slow")
 
 

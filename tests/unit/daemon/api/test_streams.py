@@ -142,7 +142,7 @@ async def test_what_cannot_be_waited_for():
 
 
 async def test_logs_pass_the_query_on():
-    api = await api_with()
+    api = await api_with(running=True)
     api.streams.write(WEB, b"out")
     query = "stdout=1&follow=1&timestamps=1&tail=5&since=100&until=2026-11-23T17:00:00Z"
     answer = await api.stream("GET", f"/containers/web/logs?{query}")
@@ -151,6 +151,13 @@ async def test_logs_pass_the_query_on():
     assert api.streams.queries == [
         LogQuery(stderr=False, since_ns=100 * SECOND, until_ns=NOON, tail=5, timestamps=True, follow=True, framed=True)
     ]
+
+
+async def test_logs_of_what_does_not_run_are_not_followed():
+    api = await api_with()
+    answer = await api.stream("GET", "/containers/web/logs?stdout=1&follow=1")
+    assert [chunk async for chunk in answer.chunks] == []
+    assert api.streams.queries[0].follow is False
 
 
 @pytest.mark.parametrize(("tail", "expected"), [("all", -1), ("", -1), ("zz", -1), ("-3", -1), ("0", 0), ("7", 7)])
