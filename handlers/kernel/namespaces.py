@@ -8,26 +8,24 @@ Sources: man 7 network_namespaces, man 2 unshare, man 2 setns, man 8 ip-netns (t
 
 import errno
 import os
-import struct
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
 import anyio.to_thread
+from pyroute2.netlink.rtnl import RTM_NEWLINK
+from pyroute2.netlink.rtnl.ifinfmsg import IFF_UP, ifinfmsg
 
 from handlers.kernel.calls import KernelRefused, attempt, call
 from handlers.kernel.mounts import MountFlag, mount, unmount
-from handlers.kernel.netlink import Message, Netlink
+from handlers.kernel.netlink import Netlink, message
 
 Result = TypeVar("Result")
 
 _CLONE_NEWNET = 0x40000000
-_RTM_NEWLINK = 16
-_INTERFACE_UP = 1
 _LOOPBACK_INDEX = 1
 _STACKED_MOUNTS = 8
-_INTERFACE_INFO = struct.Struct("=BxHiII")  # struct ifinfomsg of linux/rtnetlink.h
 _DEFAULTS = {
     # Nobody gives these containers IPv6 addresses; without this each interface would make itself a link-local one.
     "net/ipv6/conf/default/disable_ipv6": "1",
@@ -98,9 +96,8 @@ def pin_new(path: Path) -> None:
 
 def raise_loopback() -> None:
     """Bring up the loopback of the calling thread's namespace."""
-    body = _INTERFACE_INFO.pack(0, 0, _LOOPBACK_INDEX, _INTERFACE_UP, _INTERFACE_UP)
     with Netlink() as netlink:
-        netlink.request(Message(type=_RTM_NEWLINK, body=body))
+        netlink.request(message(ifinfmsg, RTM_NEWLINK, index=_LOOPBACK_INDEX, flags=IFF_UP, change=IFF_UP))
 
 
 def _set_if_there(path: Path, value: str) -> None:

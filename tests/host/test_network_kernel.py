@@ -1,15 +1,19 @@
 """The ways into the kernel that networks need: netlink, namespaces, nftables."""
 
 import errno
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pyroute2.netlink import NLM_F_CREATE
+from pyroute2.netlink.rtnl import RTM_DELLINK, RTM_GETADDR, RTM_NEWLINK
+from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
+from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 
-from handlers.kernel import netlink as n
 from handlers.kernel.calls import KernelRefused
 from handlers.kernel.namespaces import in_new_thread, inside, is_pinned, pin_new, share, unpin
-from handlers.kernel.netlink import Message, Netlink, NetlinkError
+from handlers.kernel.netlink import Netlink, NetlinkError, message
 from handlers.kernel.nftables import Nftables, NftablesError
 from handlers.networks.drivers import links
 from tests.fakes.network_host import Machine, machine, run
@@ -27,25 +31,11 @@ def own_namespace() -> str:
     return str(Path("/proc/thread-self/ns/net").readlink())
 
 
-def test_attributes_are_padded_and_found_again():
-    packed = n.text(3, "eth0") + n.number(4, 1500) + n.nested(18, n.small(1, 7))
-    assert len(packed) % 4 == 0
-    found = n.attributes(packed)
-    assert found[3] == b"eth0\0"
-    assert int.from_bytes(found[4], "little") == 1500
-    assert n.attributes(found[18]) == {1: b"\7"}
-
-
-@pytest.mark.parametrize("garbage", [b"", b"\1", b"\0\0\0\0", b"\3\0\1\0", b"\xff\xff\1\0abc"])
-def test_damaged_attributes_end_the_reading(garbage):
-    assert set(n.attributes(garbage)) <= {1}
-
-
 def test_a_refusal_names_its_place_in_the_batch_and_the_others_are_done(host):
     with Netlink() as netlink:
         links.add_bridge(netlink, "one", "02:42:00:00:00:01")
-        bad = Message(type=17, body=links._LINK.pack(0, 0, 0, 0, 0) + n.text(3, "absent"))
-        good = Message(type=17, body=links._LINK.pack(0, 0, 0, 0, 0) + n.text(3, "one"))
+        bad = message(ifinfmsg, RTM_DELLINK, attrs=[("IFLA_IFNAME", "absent")])
+        good = message(ifinfmsg, RTM_DELLINK, attrs=[("IFLA_IFNAME", "one")])
         with pytest.raises(NetlinkError) as refused:
             netlink.request(bad, good)
         assert (refused.value.errno, refused.value.index) == (errno.ENODEV, 0)
@@ -55,14 +45,17 @@ def test_a_refusal_names_its_place_in_the_batch_and_the_others_are_done(host):
 
 def test_the_kernels_own_words_are_in_the_error(host):
     with Netlink() as netlink, pytest.raises(NetlinkError, match="Operation not supported: Unknown device type"):
-        netlink.request(Message(type=16, flags=n.FLAG_CREATE, body=b"\0" * 16 + n.number(4, 0)))
+        netlink.request(message(ifinfmsg, RTM_NEWLINK, NLM_F_CREATE, [("IFLA_MTU", 0)]))
 
 
 def test_a_long_dump_is_complete(host):
     run("sh", "-c", "for i in $(seq 200); do echo addr add 10.99.0.$i/32 dev lo; done | ip -batch -")
     with Netlink() as netlink:
         found = [cidr for _, cidr in links.addresses(netlink) if cidr.startswith("10.99.0.")]
+        packed = socket.inet_aton("10.99.0.77")
+        wanted = netlink.dump(message(ifaddrmsg, RTM_GETADDR, family=socket.AF_INET), containing=packed)
     assert len(set(found)) == 200
+    assert [each.get_attr("IFA_LOCAL") for each in wanted] == ["10.99.0.77"]
 
 
 def test_entering_a_namespace_leaves_the_caller_where_it_was(host):

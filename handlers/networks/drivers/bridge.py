@@ -129,11 +129,11 @@ def _ensure_bridge(settings: BridgeSettings) -> None:
     prefix_length = ipaddress.IPv4Network(settings.subnet).prefixlen
     with Netlink() as netlink:
         links.add_bridge(netlink, settings.bridge, "02:42:" + secrets.token_bytes(4).hex(":"))
-        link = links.find(netlink, settings.bridge)
-        if link is None:
+        index = _index(settings.bridge)
+        if index is None:
             raise SystemFailure(f"bridge {settings.bridge} vanished")
-        links.set_only_address(netlink, link.index, settings.gateway, prefix_length)
-        links.raise_link(netlink, link.index, settings.mtu)
+        links.set_only_address(netlink, index, settings.gateway, prefix_length)
+        links.raise_link(netlink, index, settings.mtu)
     _switch_on(_SYSCTL / "conf" / settings.bridge / "route_localnet")  # 127.0.0.1:PORT goes to containers
     if _switch_on(_SYSCTL / "ip_forward"):
         _log.warning("IPv4 forwarding was off on this host; it is on now, for all interfaces")
@@ -149,12 +149,13 @@ def _switch_on(path: Path) -> bool:
 
 def _connect(settings: BridgeSettings, name: str, namespace_path: str, endpoint: Endpoint) -> None:
     with Netlink() as netlink:
-        if links.find(netlink, name) is None:
+        if _index(name) is None:
             _add_pair(netlink, settings, name, namespace_path, endpoint)
-        with inside(namespace_path, Netlink) as inner:
+        index, inner = inside(namespace_path, lambda: (socket.if_nametoindex(endpoint.interface), Netlink()))
+        with inner:
             links.configure(
                 inner,
-                endpoint.interface,
+                index,
                 address=endpoint.address,
                 prefix_length=endpoint.prefix_length,
                 gateway=endpoint.gateway,
@@ -164,7 +165,7 @@ def _connect(settings: BridgeSettings, name: str, namespace_path: str, endpoint:
 
 
 def _add_pair(netlink: Netlink, settings: BridgeSettings, name: str, namespace_path: str, endpoint: Endpoint) -> None:
-    bridge = links.find(netlink, settings.bridge)
+    bridge = _index(settings.bridge)
     if bridge is None:
         raise SystemFailure(f"bridge {settings.bridge} isn't there any more")
     namespace = os.open(namespace_path, os.O_RDONLY | os.O_CLOEXEC)
@@ -196,14 +197,19 @@ def _remove(name: str) -> None:
         links.remove(netlink, name)
 
 
+def _index(name: str) -> int | None:
+    try:
+        return socket.if_nametoindex(name)
+    except OSError:
+        return None
+
+
 def _names_with(prefix: str) -> frozenset[str]:
-    with Netlink() as netlink:
-        return frozenset(link.name for link in links.all_links(netlink) if link.name.startswith(prefix))
+    return frozenset(name for _, name in socket.if_nameindex() if name.startswith(prefix))
 
 
 def _occupied(bridge: str) -> tuple[str, ...]:
+    own = _index(bridge)
     with Netlink() as netlink:
-        own = links.find(netlink, bridge) if bridge else None
-        index = own.index if own else -1
         found = (*links.addresses(netlink), *links.routes(netlink))
-    return tuple(dict.fromkeys(cidr for owner, cidr in found if owner != index and not cidr.endswith(_HALVES)))
+    return tuple(dict.fromkeys(cidr for owner, cidr in found if owner != own and not cidr.endswith(_HALVES)))

@@ -5,18 +5,14 @@ Blocking. Sources: linux/netfilter/nfnetlink_conntrack.h, nfnetlink.h.
 
 import errno
 import socket
-import struct
+from typing import Any
 
-from handlers.kernel import netlink as n
-from handlers.kernel.netlink import Message, Netlink
+from pyroute2.netlink import NETLINK_NETFILTER, nlmsg
+from pyroute2.netlink.nfnetlink import NFNL_SUBSYS_CTNETLINK
+from pyroute2.netlink.nfnetlink.nfctsocket import IPCTNL_MSG_CT_DELETE, IPCTNL_MSG_CT_GET, nfct_msg
 
-_GET, _DELETE = 0x0101, 0x0102
-_TUPLE_ORIGINAL, _TUPLE_REPLY = 1, 2
-_TUPLE_ADDRESSES, _TUPLE_PROTOCOL = 1, 2
-_ADDRESS_SOURCE = 1
-_PROTOCOL_NUMBER = 1
-_FAMILY = struct.Struct("=BBH")
-_HEADER = _FAMILY.pack(socket.AF_INET, 0, 0)
+from handlers.kernel.netlink import Netlink, message
+
 _UNSUPPORTED = (errno.EPROTONOSUPPORT, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOENT)
 
 
@@ -25,14 +21,14 @@ def forget_udp(container_address: str) -> int:
 
     A kernel without conntrack over netlink has none to drop.
     """
-    wanted = socket.inet_aton(container_address)
+    packed = socket.inet_aton(container_address)
     dropped = 0
     try:
-        with Netlink(n.NETFILTER) as netlink:
-            for body in netlink.dump(Message(type=_GET, body=_HEADER)):
-                entry = n.attributes(body[_FAMILY.size :])
-                if _answers(entry, wanted):
-                    _drop(netlink, entry[_TUPLE_ORIGINAL])
+        with Netlink(NETLINK_NETFILTER) as netlink:
+            for entry in netlink.dump(_message(IPCTNL_MSG_CT_GET), containing=packed):
+                if _answers(entry, container_address):
+                    original = ("CTA_TUPLE_ORIG", entry.get_attr("CTA_TUPLE_ORIG"))
+                    netlink.request(_message(IPCTNL_MSG_CT_DELETE, original), ignore=(errno.ENOENT,))
                     dropped += 1
     except OSError as error:
         if error.errno not in _UNSUPPORTED:
@@ -40,13 +36,12 @@ def forget_udp(container_address: str) -> int:
     return dropped
 
 
-def _answers(entry: dict[int, bytes], address: bytes) -> bool:
-    reply = n.attributes(entry.get(_TUPLE_REPLY, b""))
-    protocol = n.attributes(reply.get(_TUPLE_PROTOCOL, b"")).get(_PROTOCOL_NUMBER)
-    source = n.attributes(reply.get(_TUPLE_ADDRESSES, b"")).get(_ADDRESS_SOURCE)
-    return source == address and protocol == bytes((socket.IPPROTO_UDP,))
+def _answers(entry: nlmsg, address: str) -> bool:
+    reply = entry.get_attr("CTA_TUPLE_REPLY")
+    protocol = reply.get_nested("CTA_TUPLE_PROTO", "CTA_PROTO_NUM")
+    source = reply.get_nested("CTA_TUPLE_IP", "CTA_IP_V4_SRC")
+    return bool(source == address and protocol == socket.IPPROTO_UDP)
 
 
-def _drop(netlink: Netlink, original: bytes) -> None:
-    body = _HEADER + n.nested(_TUPLE_ORIGINAL, original)
-    netlink.request(Message(type=_DELETE, body=body), ignore=(errno.ENOENT,))
+def _message(kind: int, *attributes: tuple[str, Any]) -> nlmsg:
+    return message(nfct_msg, NFNL_SUBSYS_CTNETLINK << 8 | kind, 0, attributes, nfgen_family=socket.AF_INET)
