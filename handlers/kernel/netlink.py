@@ -6,7 +6,7 @@ with an event loop of its own (7 ms). Only a socket made here and now is sure to
 Blocking, for use in a worker thread. A socket belongs to the network namespace of the thread that opened it, for its
 whole life: make it inside the namespace that it is to act on (`handlers/kernel/namespaces.py`).
 
-Sources: man 7 netlink, man 7 rtnetlink, linux/netlink.h, https://docs.pyroute2.org/netlink.html.
+Sources: man 7 netlink, man 7 rtnetlink, linux/netlink.h, the docstring of pyroute2.netlink.
 """
 
 import os
