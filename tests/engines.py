@@ -17,6 +17,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from handlers.instance import Instance
+
 ROOT = Path(__file__).resolve().parents[1]
 START_TIMEOUT_S = 30.0
 COMMAND_TIMEOUT_S = 60.0
@@ -38,16 +40,20 @@ def wait_until(holds, what: str, timeout_s: float = 20.0) -> None:
 class EngineUnderTest:
     """A real daemon, a docker CLI pointed at it, and what it needs to be looked at."""
 
-    def __init__(self, *arguments: str) -> None:
+    def __init__(self, *arguments: str, namespace: str = "") -> None:
+        """`namespace`: a network namespace that others use too and somebody else removes; "" for one of its own."""
         self.directory = Path(tempfile.mkdtemp(prefix="sl", dir="/tmp"))  # short: sun_path has 107 bytes
         self.instance = "t" + secrets.token_hex(4)
-        self.namespace = f"sl-{self.instance}"
+        self.shares_namespace = bool(namespace)
+        self.namespace = namespace or f"sl-{self.instance}"
         self.socket = self.directory / "s.sock"
         self.data_root, self.exec_root = self.directory / "d", self.directory / "e"
         self.arguments = arguments
         self.process: subprocess.Popen[bytes] | None = None
-        subprocess.run(["ip", "netns", "add", self.namespace], check=True)
-        self.inside("ip", "link", "set", "lo", "up")
+        self.names = Instance(name=self.instance, data_root=self.data_root, exec_root=self.exec_root)
+        if not self.shares_namespace:
+            subprocess.run(["ip", "netns", "add", self.namespace], check=True)
+            self.inside("ip", "link", "set", "lo", "up")
 
     # ---- life
 
@@ -151,15 +157,18 @@ class EngineUnderTest:
         text = str(self.directory)
         mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines() if text in line]
         processes = [f"process {pid}: {arguments}" for pid, arguments in self._processes()]
-        links = [line for line in self.inside("ip", "-br", "link").stdout.decode().splitlines() if "@" in line]
-        return [f"mount {mount}" for mount in mounts if not mount.endswith("/netns")] + processes + links
+        prefix = self.names.link_prefix if self.shares_namespace else ""
+        listed = self.inside("ip", "-br", "link").stdout.decode().splitlines()
+        links = [line for line in listed if "@" in line and line.startswith(prefix)]
+        own = ("/netns", "/overlay2")  # made private once, where the host's mounts are shared
+        return [f"mount {mount}" for mount in mounts if not mount.endswith(own)] + processes + links
 
-    def _processes(self) -> Iterator[tuple[int, str]]:
+    def _processes(self, *, forwarders: bool = False) -> Iterator[tuple[int, str]]:
         for entry in Path("/proc").iterdir():
             if entry.name.isdigit() and int(entry.name) != os.getpid():
                 with contextlib.suppress(OSError):
                     arguments = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-                    if str(self.directory) in arguments and "forwarder" not in arguments:
+                    if str(self.directory) in arguments and (forwarders or "forwarder" not in arguments):
                         yield int(entry.name), arguments
 
     def close(self) -> None:
@@ -182,13 +191,25 @@ class EngineUnderTest:
         lines = Path("/proc/self/mountinfo").read_text().splitlines()
         for mount in reversed([line.split()[4] for line in lines if str(self.directory) in line]):
             subprocess.run(["umount", "-l", mount], check=False, capture_output=True)
-        subprocess.run(["ip", "netns", "delete", self.namespace], check=False, capture_output=True)
+        if not self.shares_namespace:
+            subprocess.run(["ip", "netns", "delete", self.namespace], check=False, capture_output=True)
+        remove_cgroups(self.names.cgroup_parent)
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def _owned(self) -> list[int]:
-        """Everything in the engine's namespace, and what names its directory."""
+        """Everything in the engine's own namespace, and what names its directory."""
+        if self.shares_namespace:
+            return [pid for pid, _ in self._processes(forwarders=True)]
         listed = subprocess.run(["ip", "netns", "pids", self.namespace], capture_output=True, check=False).stdout
         return [int(pid) for pid in listed.split()] + [pid for pid, _ in self._processes()]
+
+
+def remove_cgroups(parent: str) -> None:
+    """Remove the empty control groups at and below a parent, in every hierarchy."""
+    for root in (Path("/sys/fs/cgroup"), *Path("/sys/fs/cgroup").iterdir()):
+        for place, _, _ in os.walk(root / parent.lstrip("/"), topdown=False):
+            with contextlib.suppress(OSError):
+                Path(place).rmdir()
 
 
 def busybox_archive() -> bytes:

@@ -51,7 +51,7 @@ profile {NAME} flags=(attach_disconnected, mediate_deleted) {{
   deny /sys/f[^s]** w,
   deny /sys/fs/[^c]** w,
   deny /sys/fs/c[^g]** w,
-  deny /sys/{{firmware,kernel/security}}/** rw,
+  deny /sys/{{firmware,kernel/security}}/{{,**}} rw,
 }}
 """
 
