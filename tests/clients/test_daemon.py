@@ -2,15 +2,24 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import stat
 import subprocess
 import sys
+from pathlib import Path
 
+import anyio
 import pytest
 
+from events.envelope import Recorded
+from events.messages.container import ContainerCreated
+from events.messages.system import CommandRefused
+from events.sqlite_log import SqliteLog
+from handlers.context import SystemClock
 from tests.engines import ROOT, EngineUnderTest, wait_until
+from tests.unit.daemon.http.certificates import Authority
 
 pytestmark = pytest.mark.root
 
@@ -146,3 +155,49 @@ def test_no_secret_is_in_the_log_or_in_the_daemons_output(engine):
     found = [path.name for path in places if path.is_file() and canary.encode() in path.read_bytes()]
     assert found == []
     assert list((engine.data_root / "keys").iterdir()) == []
+
+
+def test_mutual_tls_and_whose_request_it_was(engine):
+    ours, theirs = Authority(engine.directory), Authority(engine.directory, "strangers")
+    certificate, key = ours.issue("127.0.0.1")
+    flags = ["--tlscacert", str(ours.path), "--tlscert", str(certificate), "--tlskey", str(key)]
+    engine.start("-H", "tcp://127.0.0.1:7776", "--tlsverify", *flags)
+    command = ["docker", "-H", "tcp://127.0.0.1:7776", "--tlsverify", "--tlscacert", str(ours.path)]
+    alice = [*command, "--tlscert", str(ours.issue("alice")[0]), "--tlskey", str(engine.directory / "alice.key")]
+    mallory = [*command, "--tlscert", str(theirs.issue("eve")[0]), "--tlskey", str(engine.directory / "eve.key")]
+    assert engine.inside(*alice, "volume", "create", "hers").stdout == b"hers\n"
+    assert engine.inside(*mallory, "ps", check=False).returncode != 0
+    assert engine.stop() == 0
+    actors = [recorded.cause.actor for recorded in recorded_events(engine) if recorded.stream == "volume/hers"]
+    assert {(actor.kind, actor.subject) for actor in actors} == {("tls", "CN=alice,O=Shiplog\\, Inc.")}
+    assert actors[0].address.startswith("127.0.0.1")
+    assert "docker" in actors[0].user_agent.lower()
+
+
+def test_every_change_has_a_name_on_it(engine):
+    engine.start()
+    engine.load_busybox()
+    engine.docker("create", "--name", "named", "busybox")
+    engine.docker("create", "--name", "named", "busybox", check=False)
+    assert engine.stop() == 0
+    events = recorded_events(engine)
+    created = next(recorded for recorded in events if isinstance(recorded.event, ContainerCreated))
+    actor = created.cause.actor
+    docker = str(Path(shutil.which("docker") or "").resolve())
+    assert (actor.kind, actor.uid, actor.gid, actor.executable) == ("unix", 0, 0, docker)
+    assert actor.pid
+    refused = next(recorded for recorded in events if isinstance(recorded.event, CommandRefused))
+    assert (refused.event.command, refused.event.kind) == ("container.create", "conflict")
+    assert 'The container name "/named" is already in use' in refused.event.reason
+    assert refused.cause.actor.uid == 0
+
+
+def recorded_events(engine) -> list[Recorded]:
+    """Everything in a stopped engine's log, its chain verified."""
+
+    async def read() -> list[Recorded]:
+        async with SqliteLog.open(engine.data_root / "log", SystemClock()) as log:
+            await log.verify()
+            return [recorded async for recorded in log.read(limit=0)]
+
+    return anyio.run(read)
