@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from handlers.instance import Instance
 
@@ -117,7 +118,7 @@ class EngineUnderTest:
             capture_output=True,
             timeout=timeout_s,
             check=False,
-            **({"input": stdin} if stdin is not None else {"stdin": subprocess.DEVNULL}),
+            input=stdin or b"",
         )
         if check:
             said = (result.stdout + result.stderr).decode(errors="replace") + self.log()[-4000:]
@@ -128,11 +129,12 @@ class EngineUnderTest:
         """What the docker CLI prints, without the last line's end."""
         return self.docker(*arguments, **keywords).stdout.decode().rstrip("\n")
 
-    def inspect(self, name: str) -> dict:
+    def inspect(self, name: str) -> dict[str, Any]:
         """`docker inspect` of one object."""
-        return json.loads(self.out("inspect", name))[0]
+        found: list[dict[str, Any]] = json.loads(self.out("inspect", name))
+        return found[0]
 
-    def popen(self, *arguments: str, **keywords) -> subprocess.Popen:
+    def popen(self, *arguments: str, **keywords) -> subprocess.Popen[bytes]:
         """The docker CLI, not waited for."""
         options = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | keywords
         return subprocess.Popen(["docker", "-H", f"unix://{self.socket}", *arguments], **options)
