@@ -72,7 +72,7 @@ def test_a_hangup_reads_the_file_again(engine):
     engine.process.send_signal(signal.SIGHUP)
 
     def changed() -> bool:
-        return json.loads(engine.out("info", "--format", "{{json .Labels}}")) == ["a=2"]
+        return bool(json.loads(engine.out("info", "--format", "{{json .Labels}}")) == ["a=2"])
 
     wait_until(changed, "the new label is shown")
     path.write_text("{ no json")
@@ -186,10 +186,11 @@ def test_every_change_has_a_name_on_it(engine):
     docker = str(Path(shutil.which("docker") or "").resolve())
     assert (actor.kind, actor.uid, actor.gid, actor.executable) == ("unix", 0, 0, docker)
     assert actor.pid
-    refused = next(recorded for recorded in events if isinstance(recorded.event, CommandRefused))
-    assert (refused.event.command, refused.event.kind) == ("container.create", "conflict")
-    assert 'The container name "/named" is already in use' in refused.event.reason
-    assert refused.cause.actor.uid == 0
+    refusals = [(recorded, recorded.event) for recorded in events if isinstance(recorded.event, CommandRefused)]
+    recorded, refused = refusals[0]
+    assert (refused.command, refused.kind) == ("container.create", "conflict")
+    assert 'The container name "/named" is already in use' in refused.reason
+    assert recorded.cause.actor.uid == 0
 
 
 def recorded_events(engine) -> list[Recorded]:

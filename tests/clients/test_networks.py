@@ -29,7 +29,7 @@ def _get(address: str) -> str:
 
 
 def _address(engine, name: str) -> str:
-    return engine.inspect(name)["NetworkSettings"]["IPAddress"]
+    return str(engine.inspect(name)["NetworkSettings"]["IPAddress"])
 
 
 def test_published_ports_from_everywhere_on_the_host(engine, web):
