@@ -136,7 +136,7 @@ class EngineUnderTest:
 
     def popen(self, *arguments: str, **keywords) -> subprocess.Popen[bytes]:
         """The docker CLI, not waited for."""
-        options: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | keywords
+        options: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE) | keywords
         return subprocess.Popen(["docker", "-H", f"unix://{self.socket}", *arguments], **options)
 
     def inside(self, *command: str, check: bool = True, timeout_s: float = 30.0) -> subprocess.CompletedProcess[bytes]:

@@ -89,7 +89,12 @@ class DefaultProfile:
 def of_process(pid: int) -> str:
     """The profile a process runs under, "unconfined", or "" where there is no AppArmor or no such process."""
     try:
-        text = Path(f"/proc/{pid}/attr/apparmor/current").read_text()
-    except (OSError, ValueError):
+        return of_label(Path(f"/proc/{pid}/attr/apparmor/current").read_text())
+    except OSError:
         return ""
-    return text.strip("\0\n").rpartition(" (")[0] or text.strip("\0\n")
+
+
+def of_label(label: str) -> str:
+    """A profile's name from what the kernel shows: `NAME (MODE)`, or `unconfined` alone."""
+    name, _, mode = label.rstrip("\0\n").rpartition(" (")
+    return name or mode

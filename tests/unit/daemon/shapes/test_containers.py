@@ -94,6 +94,17 @@ async def test_a_running_container_is_inspected_in_full():
     assert shape["GraphDriver"]["Data"]["UpperDir"] == f"/data/overlay2/{container_cache_id(WEB)}/diff"
 
 
+async def test_the_apparmor_profile_is_what_was_asked_for_until_the_start_tells_what_it_is():
+    story = Story()
+    await story.container(WEB, "web", host=c.HostConfig(security_opt=("apparmor=mine",)))
+    assert as_seen(inspection(story.known(WEB), story.view()))["AppArmorProfile"] == "mine"
+    stream = f"container/{WEB}"
+    await story.tell(stream, c.ContainerStartRequested(container_id=WEB, run=1))
+    started = c.ContainerStarted(container_id=WEB, pid=1, started_at_ns=1, apparmor_profile="unconfined")
+    await story.tell(stream, started)
+    assert as_seen(inspection(story.known(WEB), story.view()))["AppArmorProfile"] == "unconfined"
+
+
 async def test_host_config_is_complete_with_dockers_nulls():
     story = Story()
     await web(story)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from events.errors import SystemFailure
-from handlers.exec.drivers.apparmor import NAME, PROFILE, DefaultProfile, of_process
+from handlers.exec.drivers.apparmor import NAME, PROFILE, DefaultProfile, of_label, of_process
 from handlers.kernel import processes
 
 
@@ -59,6 +59,14 @@ async def test_why_it_can_not_be_loaded(tmp_path, script, said):
     with pytest.raises(SystemFailure) as caught:
         await DefaultProfile(program).load()
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("label", "profile"),
+    [("ours (enforce)\n", "ours"), ("/usr/bin/x (complain)", "/usr/bin/x"), ("unconfined\n", "unconfined")],
+)
+def test_the_name_in_a_label(label, profile):
+    assert of_label(label) == profile
 
 
 def test_a_process_that_is_not_there_has_no_profile():

@@ -207,6 +207,17 @@ def test_options_of_security():
     assert built.warnings == ()
 
 
+def test_an_exec_is_under_the_profile_that_its_container_was_started_under():
+    given = request()
+    given = msgspec.structs.replace(
+        given, container=msgspec.structs.replace(given.container, apparmor_profile="unconfined")
+    )
+    settings = msgspec.structs.replace(SETTINGS, apparmor_profile="ours")
+    process = exec_process(given, ExecConfig(), ExecSecrets(cmd=("ls",)), some_facts(apparmor=True), settings)
+    assert process.apparmor_profile == "unconfined"
+    assert build(given, some_facts(apparmor=True), settings).specification.process.apparmor_profile == "ours"
+
+
 def test_an_exec_has_the_containers_rights_unless_it_says_otherwise():
     given = request(
         ContainerConfig(user="ada", working_dir="/w", hostname="box"),
