@@ -17,7 +17,7 @@ from events.log import LogBroken
 from handlers.context import Context, Handle, Services
 
 LOGGER = logging.getLogger(__name__)
-REMEMBERED_REPLIES = 4096
+REMEMBERED_REPLIES = 1024  # repeats come within seconds; for later ones there is the log
 MESSAGE_CHARACTERS = 64 * 1024  # a client's own text, quoted, may be as large as the bus takes
 CLIENTS = frozenset({"unix", "tls", "tcp"})
 
