@@ -18,6 +18,7 @@ from events.errors import SystemFailure
 from handlers.kernel.calls import attempt
 from handlers.kernel.pidfd import ProcessHandle
 
+_MOUNT_POINT = "/sys/fs/cgroup"
 _POLL_S = 0.002
 _FREEZES_PER_THAW = 5
 _FREEZE_TIMEOUT_S = 10.0
@@ -35,23 +36,28 @@ class Hierarchy(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def hierarchies() -> tuple[Hierarchy, ...]:
-    """What is mounted, from proc_pid_mountinfo(5)."""
-    found = {}
+    """What is mounted, from proc_pid_mountinfo(5). Of several mounts of one the first counts: the system's own."""
+    found: dict[frozenset[str], Hierarchy] = {}
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
         left, _, right = line.partition(" - ")
         kind, _, options = right.split(" ")[:3]
         fields = left.split(" ")
         if kind == "cgroup":
             names = frozenset(options.split(",")) - {"rw", "ro", "xattr", "clone_children", "noprefix"}
-            found[names] = Hierarchy(mount_point=fields[4], root=fields[3], controllers=names)
         elif kind == "cgroup2":
-            found[frozenset()] = Hierarchy(mount_point=fields[4], root=fields[3], controllers=frozenset())
+            names = frozenset()
+        else:
+            continue
+        found.setdefault(names, Hierarchy(mount_point=fields[4], root=fields[3], controllers=names))
     return tuple(found.values())
 
 
 def version(found: Iterable[Hierarchy]) -> int:
-    """2 where controllers are in the unified hierarchy, else 1 (also for a hybrid)."""
-    return 1 if any(h.controllers for h in found) else 2
+    """As OCI runtimes tell: 2 where cgroup v2 is what /sys/fs/cgroup shows, else 1 (also for a hybrid).
+
+    A single v1 hierarchy beside it, as some VPN services mount for net_cls, doesn't make it a hybrid.
+    """
+    return 2 if any(h.mount_point == _MOUNT_POINT and not h.controllers for h in found) else 1
 
 
 class Group(msgspec.Struct, frozen=True, kw_only=True):

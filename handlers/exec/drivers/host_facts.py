@@ -5,6 +5,8 @@ import re
 import resource
 from pathlib import Path
 
+import msgspec
+
 from handlers.exec import capabilities
 from handlers.exec.host_facts import HostFacts
 from handlers.exec.process_limits import NAMES
@@ -12,6 +14,23 @@ from handlers.kernel import cgroups
 
 _BOUNDING = re.compile(r"^CapBnd:\s*([0-9a-f]+)$", re.MULTILINE)
 _SECCOMP = re.compile(r"^Seccomp:", re.MULTILINE)
+
+
+class LimitFiles(msgspec.Struct, frozen=True, kw_only=True):
+    """By which files a limit shows, in both versions; in v2 any of several."""
+
+    controller: str
+    file: str
+    controller_v2: str
+    files_v2: tuple[str, ...]
+
+
+_SWAP = LimitFiles(
+    controller="memory", file="memory.memsw.limit_in_bytes", controller_v2="memory", files_v2=("memory.swap.max",)
+)
+_WEIGHT = LimitFiles(
+    controller="blkio", file="blkio.weight", controller_v2="io", files_v2=("io.weight", "io.bfq.weight")
+)
 
 
 def read_host_facts() -> HostFacts:
@@ -30,8 +49,8 @@ def read_host_facts() -> HostFacts:
         seccomp=_SECCOMP.search(status) is not None,
         apparmor=_has_apparmor(),
         selinux=Path("/sys/fs/selinux/enforce").exists(),
-        swap_limit=_has(found, "memory", "memory.memsw.limit_in_bytes", "memory.swap.max", version),
-        blkio_weight=_has(found, "blkio", "blkio.weight", "io.weight", version),
+        swap_limit=limits(found, version, _SWAP),
+        blkio_weight=limits(found, version, _WEIGHT),
     )
 
 
@@ -50,14 +69,25 @@ def _kernel(release: str) -> tuple[int, int]:
     return numbers[0], numbers[1]
 
 
-def _has(found: tuple[cgroups.Hierarchy, ...], controller: str, file_v1: str, file_v2: str, version: int) -> bool:
-    """Whether a group has a file. The root of cgroup v2 has no limits: any group below it shows what there is."""
+def limits(found: tuple[cgroups.Hierarchy, ...], version: int, files: LimitFiles) -> bool:
+    """Whether groups can have a limit."""
     for hierarchy in found:
-        if version == 1 and controller in hierarchy.controllers:
-            return Path(hierarchy.mount_point, file_v1).exists()
+        if version == 1 and files.controller in hierarchy.controllers:
+            return Path(hierarchy.mount_point, files.file).exists()
         if version == 2 and not hierarchy.controllers:
-            return any((place / file_v2).exists() for place in Path(hierarchy.mount_point).iterdir())
+            return _limits_below(Path(hierarchy.mount_point), files)
     return False
+
+
+def _limits_below(root: Path, files: LimitFiles) -> bool:
+    """The root of cgroup v2 has no limits: groups below it show what there is.
+
+    Where none has the controller yet (systemd gives `io` to nobody who doesn't ask) it is taken to be complete.
+    """
+    controlled = [place for place in root.iterdir() if (place / f"{files.controller_v2}.max").exists()]
+    if not controlled:
+        return files.controller_v2 in (root / "cgroup.controllers").read_text().split()
+    return any((place / name).exists() for place in controlled for name in files.files_v2)
 
 
 def _has_apparmor() -> bool:

@@ -112,11 +112,24 @@ def test_watching_what_is_absent_fails(tmp_path):
 def test_hierarchies_have_their_controllers():
     found = cgroups.hierarchies()
     assert found
-    assert cgroups.version(found) == (2 if {h.controllers for h in found} == {frozenset()} else 1)
     group = cgroups.at("/a/b", found)
     assert all(place.endswith("/a/b") for place in group.directories.values())
     assert group.processes() == ()
     assert (group.oom_kills(), group.is_frozen()) == (0, False)
+
+
+UNIFIED = cgroups.Hierarchy(mount_point="/sys/fs/cgroup", root="/", controllers=frozenset())
+BESIDE = cgroups.Hierarchy(mount_point="/sys/fs/cgroup/unified", root="/", controllers=frozenset())
+MEMORY = cgroups.Hierarchy(mount_point="/sys/fs/cgroup/memory", root="/", controllers=frozenset({"memory"}))
+NET_CLS = cgroups.Hierarchy(mount_point="/sys/fs/cgroup/net_cls", root="/", controllers=frozenset({"net_cls"}))
+
+
+@pytest.mark.parametrize(
+    ("found", "version"),
+    [((UNIFIED,), 2), ((UNIFIED, NET_CLS), 2), ((MEMORY,), 1), ((MEMORY, BESIDE), 1), ((BESIDE, MEMORY), 1), ((), 1)],
+)
+def test_the_version_is_what_sys_fs_cgroup_shows(found, version):
+    assert cgroups.version(found) == version
 
 
 async def test_an_absent_group_can_be_killed_and_removed():

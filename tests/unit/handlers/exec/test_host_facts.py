@@ -1,0 +1,51 @@
+"""What groups show of the limits that the kernel has."""
+
+from pathlib import Path
+
+import pytest
+
+from handlers.exec.drivers.host_facts import LimitFiles, limits, read_host_facts
+from handlers.kernel.cgroups import Hierarchy
+
+FILES = LimitFiles(controller="blkio", file="blkio.weight", controller_v2="io", files_v2=("io.weight", "io.bfq.weight"))
+
+
+def hierarchy(root: Path, *controllers: str) -> tuple[Hierarchy, ...]:
+    return (Hierarchy(mount_point=str(root), root="/", controllers=frozenset(controllers)),)
+
+
+def write(root: Path, *names: str) -> None:
+    for name in names:
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).touch()
+
+
+def test_version_1_shows_limits_at_the_root(tmp_path):
+    found = hierarchy(tmp_path, "blkio")
+    assert not limits(found, 1, FILES)
+    write(tmp_path, "blkio.weight")
+    assert limits(found, 1, FILES)
+    assert not limits(hierarchy(tmp_path, "memory"), 1, FILES)
+
+
+@pytest.mark.parametrize(
+    ("controllers", "files", "has"),
+    [
+        ("cpu io", ("a.slice/io.max", "a.slice/io.weight"), True),
+        ("cpu io", ("a.slice/cpu.max", "b.slice/io.max", "b.slice/io.bfq.weight"), True),
+        ("cpu io", ("a.slice/io.max",), False),
+        ("cpu io", ("a.slice/cpu.max",), True),
+        ("cpu memory", ("a.slice/cpu.max",), False),
+    ],
+)
+def test_version_2_shows_limits_below_the_root(tmp_path, controllers, files, has):
+    write(tmp_path, *files)
+    (tmp_path / "cgroup.controllers").write_text(controllers)
+    assert limits(hierarchy(tmp_path), 2, FILES) is has
+
+
+def test_this_host():
+    facts = read_host_facts()
+    assert facts.cgroup_version == (2 if Path("/sys/fs/cgroup/cgroup.controllers").exists() else 1)
+    assert facts.kernel >= (4, 0)
+    assert facts.machine
