@@ -128,7 +128,7 @@ def _whole(escape: re.Match[str]) -> str:
 
 
 def _integer(text: str) -> int:
-    if len(text) <= _NUMBER_CHARACTERS and -(2**63) <= (value := int(text)) < 2**64:
+    if len(text) <= _NUMBER_CHARACTERS and -(2**63) <= (value := int(text)) < 2**63:
         return value
     raise _out_of_range(text)
 

@@ -167,7 +167,7 @@ class Wire:
                 with anyio.fail_after(self._limits.body_idle_timeout_s):
                     await self._fill()
         except h11.RemoteProtocolError as error:
-            self._body_failure = BodyCutOff(str(error))
+            self._body_failure = BodyCutOff(_without_quote(error))
         except ClientGone:
             self._body_failure = BodyCutOff("the client is gone")
         except TimeoutError:
@@ -180,7 +180,7 @@ class Wire:
         try:
             return self._machine.next_event()
         except h11.RemoteProtocolError as error:
-            raise Malformed(error.error_status_hint, str(error)) from None
+            raise Malformed(error.error_status_hint, _without_quote(error)) from None
 
     async def _fill(self) -> None:
         try:
@@ -194,3 +194,8 @@ class Wire:
 
 def _declares_body(head: h11.Request) -> bool:
     return any(name in (b"content-length", b"transfer-encoding") for name, _ in head.headers)
+
+
+def _without_quote(error: h11.RemoteProtocolError) -> str:
+    """What is wrong, without the bytes themselves, which h11 shows as Python would."""
+    return str(error).partition(": bytearray(")[0]

@@ -7,9 +7,11 @@ import msgspec
 
 from events.messages.container import ContainerConfig, EndpointConfig, HostConfig, LogConfig
 from events.messages.image import HealthcheckConfig, RunConfig
+from handlers.containers.kernel_texts import check_no_nul
 from handlers.containers.limits import HostLimits
 from handlers.containers.validation import check_config, check_host
 
+_LARGEST_NUMBER = 2**63 - 1  # of the API, and of the runtimes
 DEFAULT_MASKED_PATHS = (
     "/proc/asound",
     "/proc/acpi",
@@ -50,6 +52,7 @@ def normalise(
     warnings: list[str] = []
     full = fill_host(host, limits)
     check_host(full, limits)
+    check_no_nul({"Config": merged, "HostConfig": full, "EndpointsConfig": endpoints})
     _warn(merged, full, warnings)
     mode = full.network_mode
     if not merged.hostname:
@@ -103,7 +106,7 @@ def fill_host(host: HostConfig, limits: HostLimits) -> HostConfig:
     """The engine's defaults for what the request leaves open."""
     memory_swap = host.memory_swap
     if host.memory and not memory_swap:
-        memory_swap = 2 * host.memory
+        memory_swap = min(2 * host.memory, _LARGEST_NUMBER)
     privileged = host.privileged
     names = {limit.name for limit in host.ulimits}
     masks_off = privileged or "systempaths=unconfined" in host.security_opt

@@ -9,13 +9,14 @@ from events.messages.container import ContainerConfig, HostConfig, RestartPolicy
 from events.messages.image import HealthcheckConfig
 from handlers.containers.cpu_sets import format_set, parse_set
 from handlers.containers.errors import InvalidEnvironment, NoCommand
+from handlers.containers.kernel_texts import check_arguments
 from handlers.containers.limits import HostLimits
 from handlers.containers.port_text import parse_port
 from handlers.containers.signals import parse_signal
 
 MINIMUM_MEMORY_BYTES = 6 * 1024 * 1024
 _MINIMUM_PROBE_NS = 1_000_000
-_PROTOCOLS = frozenset({"tcp", "udp", "sctp"})
+_TERMINAL_SIDE = 65535  # characters: what the kernel's struct winsize holds
 _RESTARTS = ("no", "always", "on-failure", "unless-stopped")
 _JSON_FILE_OPTIONS = frozenset(
     {"max-size", "max-file", "compress", "labels", "labels-regex", "env", "env-regex", "tag", "mode", "max-buffer-size"}
@@ -40,8 +41,7 @@ def check_config(config: ContainerConfig) -> None:
         parse_port(port)
     if config.healthcheck is not None:
         _check_healthcheck(config.healthcheck)
-    if any("\0" in text for text in (*config.env, *config.cmd, *(config.entrypoint or ()), config.working_dir)):
-        raise InvalidParameter("a NUL byte is not allowed in environment, command or working directory")
+    check_arguments(config)
 
 
 def _check_healthcheck(check: HealthcheckConfig) -> None:
@@ -112,6 +112,26 @@ def _check_set(what: str, text: str, available: frozenset[int]) -> None:
         raise InvalidParameter(
             f"Requested {what} are not available - requested {text}, available: {format_set(available)}"
         )
+
+
+def _check_devices(host: HostConfig, _: HostLimits) -> None:
+    limits = (
+        *host.blkio_device_read_bps,
+        *host.blkio_device_write_bps,
+        *host.blkio_device_read_iops,
+        *host.blkio_device_write_iops,
+    )
+    for limit in limits:
+        if limit.rate < 0:
+            raise InvalidParameter(f"invalid block I/O limit of {limit.path}: {limit.rate} is negative")
+    for device in host.blkio_weight_device:
+        if device.weight and not 10 <= device.weight <= 1000:
+            raise InvalidParameter("Range of blkio weight is from 10 to 1000")
+
+
+def _check_console(host: HostConfig, _: HostLimits) -> None:
+    if not all(0 <= side <= _TERMINAL_SIDE for side in host.console_size):
+        raise InvalidParameter(f"ConsoleSize: a terminal's height and width are between 0 and {_TERMINAL_SIDE}")
 
 
 def _check_modes(host: HostConfig, limits: HostLimits) -> None:
@@ -221,6 +241,8 @@ _CHECKS: tuple[Check, ...] = (
     _check_restart,
     _check_memory,
     _check_cpu,
+    _check_devices,
+    _check_console,
     _check_modes,
     _check_log,
     _check_names,

@@ -140,6 +140,10 @@ def test_an_empty_body(content_type: str):
             '{"HostConfig":{"Memory":99999999999999999999}}',
             "json: cannot unmarshal number 99999999999999999999 into Go value of type int64",
         ),
+        (
+            '{"HostConfig":{"Memory":9223372036854775808}}',
+            "json: cannot unmarshal number 9223372036854775808 into Go value of type int64",
+        ),
         ('{"Ratio":1e999}', "json: cannot unmarshal number 1e999 into Go value of type int64"),
         ("[" * 513 + "]" * 513, "exceeded max depth"),
         ("[" * 100_000, "exceeded max depth"),

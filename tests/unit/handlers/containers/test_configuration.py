@@ -13,9 +13,11 @@ from events.messages.container import (
     Mount,
     PortBinding,
     RestartPolicy,
+    ThrottleDevice,
     Ulimit,
     VolumeDriverConfig,
     VolumeOptions,
+    WeightDevice,
 )
 from events.messages.image import HealthcheckConfig, RunConfig
 from handlers.containers.configuration import merge_image, normalise
@@ -79,6 +81,7 @@ def test_privileged_has_nothing_masked():
 def test_memory_swap_is_twice_the_memory_unless_given():
     assert plan(host=HostConfig(memory=10 << 20)).host.memory_swap == 20 << 20
     assert plan(host=HostConfig(memory=10 << 20, memory_swap=-1)).host.memory_swap == -1
+    assert plan(host=HostConfig(memory=2**63 - 1)).host.memory_swap == 2**63 - 1
 
 
 @pytest.mark.parametrize(
@@ -124,6 +127,15 @@ def test_a_bad_configuration_is_refused_in_dockers_words(config, text):
             ),
         ),
         (HostConfig(runtime="nosuch"), "unknown or invalid runtime name: nosuch"),
+        (HostConfig(console_size=(1, -1)), "ConsoleSize: a terminal's height and width are between 0 and 65535"),
+        (
+            HostConfig(blkio_device_read_bps=(ThrottleDevice(path="/dev/x", rate=-5),)),
+            "invalid block I/O limit of /dev/x: -5 is negative",
+        ),
+        (
+            HostConfig(blkio_weight_device=(WeightDevice(path="/dev/x", weight=5),)),
+            "Range of blkio weight is from 10 to 1000",
+        ),
         (HostConfig(ipc_mode="foo"), "invalid IPC mode: foo"),
         (HostConfig(extra_hosts=("bad",)), 'bad format for add-host: "bad"'),
         (HostConfig(dns=("bad",)), 'invalid JSON: ParseAddr("bad"): unable to parse IP'),
