@@ -18,6 +18,7 @@ from daemon.shapes.go_values import Version
 from events.envelope import Recorded
 from events.errors import InvalidParameter
 
+_EPOCH_NS: Final = 1  # 1970 as a bound that was given: `--since 0` is all that ever happened
 _JSON: Final = "application/json"
 _SEQUENCE: Final = "application/json-seq"
 _ACCEPTED: Final = ("application/jsonl", "application/x-ndjson", _SEQUENCE)
@@ -54,7 +55,7 @@ def read_period(request: Request, now_ns: int) -> Period:
     """`since` and `until`. Raises InvalidParameter."""
     given = {name: text(request.query, name) for name in ("since", "until")}
     bounds = {
-        name: timestamp(value, now_ns=now_ns, wording=EVENTS, name=name) if value else 0
+        name: (timestamp(value, now_ns=now_ns, wording=EVENTS, name=name) or _EPOCH_NS) if value else 0
         for name, value in given.items()
     }
     if bounds["until"] and bounds["since"] > bounds["until"]:

@@ -537,6 +537,16 @@ async def test_live_events_know_what_was_before():
     assert not api.engine.listeners
 
 
+async def test_zero_is_a_time_like_any_other():
+    """`--since 0` is all that ever happened, and until then nothing had."""
+    api = await api_with(running=True)
+    api.story.clock.pass_s(10)
+    found = await lines(await api.stream("GET", f"/events?since=0&until={NOON // SECOND + 5}"))
+    assert [event["Action"] for event in found] == ["create", "start"]
+    with anyio.fail_after(LIMIT_S):
+        assert await lines(await api.stream("GET", "/events?until=0")) == []
+
+
 async def test_since_goes_on_live():
     api = await api_with()
     answer = await api.stream("GET", f"/events?since={NOON // SECOND}&filters=%s" % '{"event":["start"],"odd":["x"]}')
