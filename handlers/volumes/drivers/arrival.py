@@ -38,13 +38,19 @@ async def arrive(source_descriptor: int, stage: Path, data: Path) -> None:
     """Fill `data` from an open directory by way of `stage` (on the same file system). Raises SystemFailure, OSError."""
     incoming, arrived = stage / INCOMING, stage / ARRIVED
     try:
-        await anyio.to_thread.run_sync(incoming.mkdir)
+        await anyio.to_thread.run_sync(_make_afresh, incoming)
         await copy_directory(source_descriptor, incoming)
         await anyio.to_thread.run_sync(incoming.rename, arrived)
         await anyio.to_thread.run_sync(settle, stage, data)
     finally:
         with anyio.CancelScope(shield=True):
             await anyio.to_thread.run_sync(shutil.rmtree, incoming, True)  # noqa: FBT003  # ignore what isn't there
+
+
+def _make_afresh(directory: Path) -> None:
+    """A copy of a killed engine may have gone on for a moment after it was discarded."""
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir()
 
 
 def settle(stage: Path, data: Path) -> bool:
