@@ -18,6 +18,9 @@ _SWAPPINESS_WARNING = (
 )
 _OOM_WARNING = "Your kernel does not support OomKillDisable. OomKillDisable discarded."
 _WEIGHT_WARNING = "Your kernel does not support Block I/O weight or the cgroup is not mounted. Weight discarded."
+_DEVICE_WEIGHT_WARNING = (
+    "Your kernel does not support Block I/O weight_device or the cgroup is not mounted. Weight-device discarded."
+)
 
 Numbers = Callable[[str], tuple[int, int]]
 
@@ -84,9 +87,8 @@ def _cpu(host: HostConfig) -> Cpu | None:
 
 
 def _block(host: HostConfig, facts: HostFacts, numbers: Numbers) -> tuple[BlockIO | None, tuple[str, ...]]:
-    weighted = bool(host.blkio_weight or host.blkio_weight_device)
-    weights = []
-    if facts.blkio_weight:
+    weights, warnings = [], []
+    if facts.blkio_weight_device:
         for device in host.blkio_weight_device:
             major, minor = numbers(device.path)
             weights.append(Weight(major=major, minor=minor, weight=device.weight))
@@ -98,8 +100,11 @@ def _block(host: HostConfig, facts: HostFacts, numbers: Numbers) -> tuple[BlockI
         throttle_read_iops_device=_throttles(host.blkio_device_read_iops, numbers),
         throttle_write_iops_device=_throttles(host.blkio_device_write_iops, numbers),
     )
-    warnings = (_WEIGHT_WARNING,) if weighted and not facts.blkio_weight else ()
-    return (None if block == BlockIO() else block), warnings
+    if host.blkio_weight and not facts.blkio_weight:
+        warnings.append(_WEIGHT_WARNING)
+    if host.blkio_weight_device and not facts.blkio_weight_device:
+        warnings.append(_DEVICE_WEIGHT_WARNING)
+    return (None if block == BlockIO() else block), tuple(warnings)
 
 
 def _throttles(devices: tuple[ThrottleDevice, ...], numbers: Numbers) -> tuple[Throttle, ...]:

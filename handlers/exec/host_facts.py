@@ -17,6 +17,7 @@ class HostFacts(msgspec.Struct, frozen=True, kw_only=True):
     selinux: bool
     swap_limit: bool  # the memory controller counts swap
     blkio_weight: bool  # the block controller has weights
+    blkio_weight_device: bool  # and one for each device
 
     @property
     def may_raise_limits(self) -> bool:

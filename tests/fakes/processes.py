@@ -70,6 +70,7 @@ def some_facts(**fields) -> HostFacts:
         "selinux": False,
         "swap_limit": True,
         "blkio_weight": True,
+        "blkio_weight_device": True,
     }
     return HostFacts(**(known | fields))
 

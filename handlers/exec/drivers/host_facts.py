@@ -17,10 +17,11 @@ _SECCOMP = re.compile(r"^Seccomp:", re.MULTILINE)
 
 
 class LimitFiles(msgspec.Struct, frozen=True, kw_only=True):
-    """By which files a limit shows, in both versions; in v2 any of several."""
+    """By which files a limit shows, in both versions: in v1 one at the root or one below, in v2 any below."""
 
     controller: str
     file: str
+    file_below: str = ""  # BFQ, the only scheduler with weights since Linux 5.0, keeps them from the root
     controller_v2: str
     files_v2: tuple[str, ...]
 
@@ -29,7 +30,18 @@ _SWAP = LimitFiles(
     controller="memory", file="memory.memsw.limit_in_bytes", controller_v2="memory", files_v2=("memory.swap.max",)
 )
 _WEIGHT = LimitFiles(
-    controller="blkio", file="blkio.weight", controller_v2="io", files_v2=("io.weight", "io.bfq.weight")
+    controller="blkio",
+    file="blkio.weight",
+    file_below="blkio.bfq.weight",
+    controller_v2="io",
+    files_v2=("io.weight", "io.bfq.weight"),
+)
+# In v2 runc writes weights of devices to BFQ's file alone; in v1 BFQ refuses those of devices that it doesn't schedule.
+_DEVICE_WEIGHT = LimitFiles(
+    controller="blkio",
+    file="blkio.weight_device",
+    controller_v2="io",
+    files_v2=("io.bfq.weight",),
 )
 
 
@@ -51,6 +63,7 @@ def read_host_facts() -> HostFacts:
         selinux=Path("/sys/fs/selinux/enforce").exists(),
         swap_limit=limits(found, version, _SWAP),
         blkio_weight=limits(found, version, _WEIGHT),
+        blkio_weight_device=limits(found, version, _DEVICE_WEIGHT),
     )
 
 
@@ -73,7 +86,8 @@ def limits(found: tuple[cgroups.Hierarchy, ...], version: int, files: LimitFiles
     """Whether groups can have a limit."""
     for hierarchy in found:
         if version == 1 and files.controller in hierarchy.controllers:
-            return Path(hierarchy.mount_point, files.file).exists()
+            root = Path(hierarchy.mount_point)
+            return (root / files.file).exists() or any(root.glob(f"*/{files.file_below or files.file}"))
         if version == 2 and not hierarchy.controllers:
             return _limits_below(Path(hierarchy.mount_point), files)
     return False

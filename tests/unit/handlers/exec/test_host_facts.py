@@ -7,7 +7,13 @@ import pytest
 from handlers.exec.drivers.host_facts import LimitFiles, limits, read_host_facts
 from handlers.kernel.cgroups import Hierarchy
 
-FILES = LimitFiles(controller="blkio", file="blkio.weight", controller_v2="io", files_v2=("io.weight", "io.bfq.weight"))
+FILES = LimitFiles(
+    controller="blkio",
+    file="blkio.weight",
+    file_below="blkio.bfq.weight",
+    controller_v2="io",
+    files_v2=("io.weight", "io.bfq.weight"),
+)
 
 
 def hierarchy(root: Path, *controllers: str) -> tuple[Hierarchy, ...]:
@@ -26,6 +32,14 @@ def test_version_1_shows_limits_at_the_root(tmp_path):
     write(tmp_path, "blkio.weight")
     assert limits(found, 1, FILES)
     assert not limits(hierarchy(tmp_path, "memory"), 1, FILES)
+
+
+def test_version_1_keeps_bfqs_weights_from_the_root(tmp_path):
+    found = hierarchy(tmp_path, "blkio")
+    write(tmp_path, "docker/blkio.throttle.read_bps_device")
+    assert not limits(found, 1, FILES)
+    write(tmp_path, "docker/blkio.bfq.weight")
+    assert limits(found, 1, FILES)
 
 
 @pytest.mark.parametrize(

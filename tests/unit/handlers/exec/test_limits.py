@@ -68,6 +68,12 @@ def test_block_devices():
     without = some_facts(blkio_weight=False)
     assert limits(without, blkio_weight=300).block_io is None
     assert "Weight discarded" in warnings(without, blkio_weight=300)[0]
+    without = some_facts(blkio_weight_device=False)
+    assert limits(without, blkio_weight_device=(WeightDevice(path="/dev/sda", weight=20),)).block_io is None
+    assert (
+        "Weight-device discarded"
+        in warnings(without, blkio_weight=300, blkio_weight_device=(WeightDevice(path="/dev/sda", weight=20),))[0]
+    )
 
 
 def test_limits_of_a_process_are_cut_to_the_engines_own():
