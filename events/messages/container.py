@@ -387,7 +387,7 @@ class RecordAccess(Command[None], frozen=True, kw_only=True):
 
 
 class ContainerCreateRequested(Event, frozen=True, kw_only=True):
-    """Intent; takes the claims `name/<name>` and `container/<id>`.
+    """Intent; takes the claim `name/<name>`.
 
     `config` and `host` come without what is in `secrets` (sealed ContainerSecrets).
     """
@@ -468,6 +468,21 @@ class ContainerStopFailed(Event, frozen=True, kw_only=True):
     """It runs on."""
 
     TYPE: ClassVar[str] = "container.stop_failed"
+    container_id: str
+    error: str
+
+
+class ContainerRestartRequested(Event, frozen=True, kw_only=True):
+    """Intent: it will be stopped if it runs, then started; until then nobody removes it."""
+
+    TYPE: ClassVar[str] = "container.restart_requested"
+    container_id: str
+
+
+class ContainerRestartFailed(Event, frozen=True, kw_only=True):
+    """It couldn't be stopped, or not started again."""
+
+    TYPE: ClassVar[str] = "container.restart_failed"
     container_id: str
     error: str
 

@@ -199,7 +199,7 @@ class ResizeExec(Command[None], frozen=True, kw_only=True):
 
 
 class ExecCreated(Event, frozen=True, kw_only=True):
-    """Stream `exec/<id>`; takes the claim `exec/<id>`."""
+    """Stream `exec/<id>`."""
 
     TYPE: ClassVar[str] = "exec.created"
     exec_id: str

@@ -56,7 +56,7 @@ class Execs:
             created = m.ExecCreated(
                 exec_id=exec_id, container_id=now.id, run=now.run, config=command.config, secrets=sealed
             )
-            return Append(stream=f"exec/{exec_id}", events=(created,), expected=0, take=(f"exec/{exec_id}",))
+            return Append(stream=f"exec/{exec_id}", events=(created,), expected=0)
 
         await context.decide(decide, answer=m.CreatedExec(exec_id=exec_id))
         return m.CreatedExec(exec_id=exec_id)
