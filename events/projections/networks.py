@@ -111,6 +111,7 @@ class Sandboxes:
         """Take in one event of a `sandbox/` stream."""
         event: Event = recorded.event
         container_id = recorded.stream.partition("/")[2]
+        before = self._by_container.get(container_id)
         match event:
             case m.SandboxRequested():
                 self._by_container[container_id] = SandboxState(
@@ -120,9 +121,9 @@ class Sandboxes:
                     ports=event.ports,
                     version=recorded.version,
                 )
-            case m.SandboxConnected():
+            case m.SandboxConnected() if before is not None:
                 self._by_container[container_id] = msgspec.structs.replace(
-                    self._by_container[container_id], status="connected", version=recorded.version
+                    before, status="connected", version=recorded.version
                 )
             case m.SandboxConnectFailed() | m.SandboxDisconnected():
                 self._by_container.pop(container_id, None)

@@ -7,7 +7,7 @@ import anyio
 import msgspec
 
 from events.errors import DeadlineExceeded, EngineError
-from events.log import ClaimTaken
+from events.log import Append, ClaimTaken
 from events.messages.network import (
     ConnectSandbox,
     Endpoint,
@@ -19,7 +19,7 @@ from events.messages.network import (
 )
 from handlers.context import Context
 from handlers.networks.decide import HOST, Circumstances, Plan, namespace_owner, plan_sandbox, port_claim, shared_with
-from handlers.networks.errors import ConnectivityFailed, PortInUse
+from handlers.networks.errors import ConnectivityFailed, PortInUse, TakenDown
 from handlers.networks.names import HostNames, NameFileTexts, texts
 from handlers.networks.parts import Parts
 from handlers.networks.port_choice import is_flexible
@@ -95,10 +95,10 @@ class Connect:
         try:
             await self._act(context, command, plan, files)
             sandbox = self._sandbox(context, command, plan)
+            await context.decide(partial(_conclude, context, command, plan), answer=sandbox)
         except BaseException as error:
             await self._undo(context, command, plan, error)
             raise
-        await context.append(_stream(command), SandboxConnected(container_id=command.container_id), answer=sandbox)
         return sandbox
 
     async def _act(self, context: Context, command: ConnectSandbox, plan: Plan, files: NameFileTexts) -> None:
@@ -151,6 +151,15 @@ class Connect:
                 await context.append(_stream(command), failed, release=plan.claims)
             except EngineError as error:
                 _log.error("sandbox %s is left half made: %s", container_id, error)  # cause follows
+
+
+def _conclude(context: Context, command: ConnectSandbox, plan: Plan) -> Append:
+    """Raises TakenDown when the sandbox isn't the one any more that was made."""
+    now = context.state.sandboxes.get(command.container_id)
+    if now is None or (now.endpoints, now.ports) != (plan.endpoints, plan.ports):
+        raise TakenDown(command.container_id)
+    event = SandboxConnected(container_id=command.container_id)
+    return Append(stream=_stream(command), events=(event,), expected=now.version)
 
 
 def _stream(command: ConnectSandbox) -> str:

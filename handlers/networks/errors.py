@@ -115,6 +115,13 @@ class NotRunning(Conflict):
         super().__init__(f"cannot join network of a non running container: {container_id}")
 
 
+class TakenDown(Conflict):
+    """Somebody ended a sandbox while it was made."""
+
+    def __init__(self, container_id: str) -> None:
+        super().__init__(f"network of container {container_id} was taken down while it was made")
+
+
 class AlreadyConnected(Conflict):
     """The container has a sandbox already."""
 

@@ -7,7 +7,14 @@ import pytest
 
 from events.errors import Conflict, EngineError, Forbidden, InvalidParameter, NotFound, SystemFailure, Unavailable
 from events.log import ClaimTaken
-from events.messages.network import EndpointRequest, PortRequest, PublishedPort, SandboxRequested
+from events.messages.network import (
+    EndpointRequest,
+    PortRequest,
+    PublishedPort,
+    SandboxConnected,
+    SandboxDisconnected,
+    SandboxRequested,
+)
 from events.messages.system import OrphanRemoved
 from events.messages.volume import VolumeRemoved
 from tests.fakes.network_engine import Engine, FakeParts
@@ -328,6 +335,53 @@ async def test_a_cancelled_connect_is_undone():
     assert scope.cancelled_caught
     assert on_host(fakes) == NOTHING
     assert (await engine.types())[-1] == "network.sandbox_connect_failed"
+
+
+async def test_an_undo_waits_for_its_step():
+    """A cancelled saga cancels only its wait: the connect goes on, and its undo comes before it has ended."""
+    engine, fakes = await booted()
+    connect, begun, go_on = fakes.driver.connect, anyio.Event(), anyio.Event()
+
+    async def slow(*arguments) -> None:
+        begun.set()
+        await go_on.wait()
+        await connect(*arguments)
+
+    fakes.driver.connect = slow  # type: ignore[method-assign, assignment]
+    async with anyio.create_task_group() as group:
+        group.start_soon(partial(engine.connect, ONE, ports=(PORT,)))
+        await begun.wait()
+        group.start_soon(engine.disconnect, ONE)
+        await anyio.wait_all_tasks_blocked()
+        go_on.set()
+    assert on_host(fakes) == NOTHING
+    assert engine.state.sandboxes.get(ONE) is None
+    assert (await engine.types())[-2:] == ["network.sandbox_connected", "network.sandbox_disconnected"]
+
+
+async def test_a_sandbox_that_was_ended_while_it_was_made_is_not_connected():
+    engine, fakes = await booted()
+    connect = fakes.driver.connect
+
+    async def overtaken(*arguments) -> None:
+        await connect(*arguments)
+        await engine.append(f"sandbox/{ONE}", SandboxDisconnected(container_id=ONE))
+
+    fakes.driver.connect = overtaken  # type: ignore[method-assign, assignment]
+    with pytest.raises(Conflict, match="was taken down while it was made"):
+        await engine.connect(ONE, ports=(PORT,))
+    assert on_host(fakes) == NOTHING
+    assert engine.state.sandboxes.get(ONE) is None
+    assert await engine.log.claim_holder("port/0.0.0.0:8080/tcp") is None
+    assert "network.sandbox_connected" not in await engine.types()
+
+
+async def test_a_late_outcome_leaves_the_log_readable():
+    engine, _ = await booted()
+    for late in (SandboxConnected(container_id=ONE), SandboxDisconnected(container_id=ONE)):
+        await engine.append(f"sandbox/{ONE}", late)
+    assert engine.state.sandboxes.get(ONE) is None
+    assert (await engine.connect(ONE)).endpoints
 
 
 async def test_a_disconnect_that_fails_can_be_repeated():
