@@ -2,7 +2,7 @@
 
 from typing_extensions import override
 
-from events.errors import Conflict, Forbidden, InvalidParameter, NotModified, SystemFailure
+from events.errors import Conflict, InvalidParameter, NotModified, SystemFailure
 
 
 class NameTaken(Conflict):
@@ -133,8 +133,8 @@ class Unkillable(SystemFailure):
         )
 
 
-class NotConnected(Forbidden):
+class NotConnected(Conflict):
     """It shares another's network, which isn't there."""
 
-    def __init__(self, other: str) -> None:
-        super().__init__(f"cannot join network of a non running container: {other}")
+    def __init__(self, other: str, status: str) -> None:
+        super().__init__(f"cannot join network namespace of a non running container: container {other} is {status}")

@@ -1,10 +1,9 @@
 """Starting: file system, volumes, network, process; all or nothing, and the log says which."""
 
-import anyio
 import msgspec
 
 from events.container_lookup import find_container
-from events.errors import Conflict
+from events.errors import Conflict, SystemFailure, reason_of
 from events.messages import container as m
 from events.messages.exec import CreatedProcess, CreateProcess, DeleteProcess, ResolvedMount, StartProcess
 from events.messages.layer import MountContainerLayer, UnmountContainerLayer
@@ -18,7 +17,7 @@ from events.messages.network import (
 from events.messages.volume import MountVolume, UnmountVolume
 from events.projections.containers import Container
 from handlers.containers import decide
-from handlers.containers.access import current, enter
+from handlers.containers.access import conclude, current, enter
 from handlers.containers.errors import NotConnected
 from handlers.containers.port_text import parse_port
 from handlers.containers.saga import Saga, Undo
@@ -42,7 +41,7 @@ async def start(context: Context, name: str, *, answer: object = None) -> None:
                 started_at_ns=context.clock.now_ns(),
                 apparmor_profile=created.apparmor_profile,
             )
-            await context.append(f"container/{c.id}", started, answer=answer)
+            await conclude(context, c.id, started, answer=answer)
     except BaseException as error:
         await fail(context, c.id, saga.leftovers, error)
         raise
@@ -50,12 +49,13 @@ async def start(context: Context, name: str, *, answer: object = None) -> None:
 
 async def fail(context: Context, container_id: str, leftovers: list[str], error: BaseException) -> None:
     """Write the outcome of a start that was undone."""
-    reason = str(error) or type(error).__name__
     event = m.ContainerStartFailed(
-        container_id=container_id, exit_code=exit_code_of(reason), error=reason, leftovers=tuple(leftovers)
+        container_id=container_id,
+        exit_code=exit_code_of(str(error)),
+        error=reason_of(error),
+        leftovers=tuple(leftovers),
     )
-    with anyio.CancelScope(shield=True):
-        await context.append(f"container/{container_id}", event)
+    await conclude(context, container_id, event)
 
 
 def exit_code_of(reason: str) -> int:
@@ -65,15 +65,15 @@ def exit_code_of(reason: str) -> int:
     """
     if "no such file or directory" in reason or "executable file not found" in reason:
         return NOT_FOUND
-    if "permission denied" in reason or "is a directory" in reason:
+    if any(words in reason for words in ("permission denied", "is a directory", "not a directory")):
         return NOT_EXECUTABLE
     return OTHER_FAILURE
 
 
 async def _steps(context: Context, saga: Saga, c: Container) -> CreatedProcess:
     """Make everything; the steps that don't depend on each other at once."""
-    if c.leftovers:
-        await take_down(context, c)
+    if c.leftovers and (left := await take_down(context, c)):
+        raise SystemFailure(f"container {c.name} can't be started over what its last run left: {'; '.join(left)}")
     parts = _Parts()
     await together(
         lambda: _mount_layer(context, saga, c, parts),
@@ -141,7 +141,7 @@ def _joined(context: Context, c: Container) -> str:
         return ""
     other = find_container(context.state.containers, name)
     if not other.is_live:
-        raise NotConnected(other.id)
+        raise NotConnected(other.name, other.status)
     return other.id
 
 
