@@ -25,7 +25,7 @@ class NetworkHandler:
         self._connect = Connect(parts, networks)
         self._disconnect = Disconnect(parts)
         self._remove_files = RemoveFiles(parts)
-        self._reconcile = Reconcile(parts, networks)
+        self._reconcile = Reconcile(parts, networks, self._turns)
 
     def commands(self) -> dict[type[Command[Any]], Handle]:
         """The table command -> coroutine."""

@@ -415,6 +415,68 @@ async def test_boot_removes_what_the_log_does_not_know_and_says_so():
     assert kinds == {"namespace", "link", "published ports"}
 
 
+@pytest.mark.parametrize(
+    ("part", "method"), [("driver", "list_links"), ("namespaces", "list"), ("publisher", "published")]
+)
+async def test_boot_spares_what_is_made_while_it_looks(part, method):
+    """Commands are served while recovery looks for what nobody knows."""
+    engine, fakes = await booted()
+    engine.restart(fakes.parts())
+    look = getattr(getattr(fakes, part), method)
+
+    async def connected_meanwhile():
+        await engine.connect(ONE, ports=(PORT,))
+        return await look()
+
+    setattr(getattr(fakes, part), method, connected_meanwhile)
+    await engine.boot()
+    assert len(fakes.driver.links) == 1
+    assert (fakes.namespaces.made, set(fakes.publisher.entries)) == ({ONE}, {ONE})
+    assert "system.orphan_removed" not in await engine.types()
+
+
+@pytest.mark.parametrize(("part", "method"), [("namespaces", "remove"), ("publisher", "withdraw")])
+async def test_a_container_that_connects_waits_until_what_it_had_left_is_removed(part, method):
+    """What an earlier sandbox left goes by the container's id, and so does what its next one makes."""
+    engine, fakes = await booted()
+    await fakes.namespaces.create(ONE)
+    await fakes.publisher.publish(ONE, "172.17.0.9", ())
+    engine.restart(fakes.parts())
+    remove = getattr(getattr(fakes, part), method)
+    async with anyio.create_task_group() as group:
+
+        async def slow(container_id: str) -> None:
+            setattr(getattr(fakes, part), method, remove)
+            group.start_soon(partial(engine.connect, ONE, ports=(PORT,)))
+            await anyio.wait_all_tasks_blocked()
+            await remove(container_id)
+
+        setattr(getattr(fakes, part), method, slow)
+        await engine.boot()
+    assert (fakes.namespaces.made, set(fakes.publisher.entries)) == ({ONE}, {ONE})
+
+
+async def test_boot_restores_nothing_of_a_container_that_is_disconnected_just_now():
+    engine, fakes = await booted()
+    await engine.connect(ONE, ports=(PORT,))
+    engine.restart(fakes.parts())
+    disconnect, begun, go_on = fakes.driver.disconnect, anyio.Event(), anyio.Event()
+
+    async def slow(*arguments) -> None:
+        begun.set()
+        await go_on.wait()
+        await disconnect(*arguments)
+
+    fakes.driver.disconnect = slow  # type: ignore[method-assign, assignment]
+    async with anyio.create_task_group() as group:
+        group.start_soon(engine.disconnect, ONE)
+        await begun.wait()
+        group.start_soon(engine.boot)
+        await anyio.wait_all_tasks_blocked()
+        go_on.set()
+    assert on_host(fakes) == NOTHING
+
+
 async def test_boot_restores_what_a_live_container_lost():
     engine, fakes = await booted()
     await engine.connect(ONE, ports=(PORT,))
