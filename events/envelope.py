@@ -59,10 +59,11 @@ class CommandEnvelope(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True):
-    """An error as it crosses the bus."""
+    """An error as it crosses the bus; `recorded` is the text for the log where the message may quote a secret."""
 
     kind: str
     message: str
+    recorded: str | None = None
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):

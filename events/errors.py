@@ -8,10 +8,15 @@ class EngineError(Exception):
 
     kind: ClassVar[str] = "system"
 
+    def __init__(self, message: str = "", *, recorded: str | None = None) -> None:
+        """`recorded` is the text for the log where `message` may quote a secret."""
+        self._recorded = recorded
+        super().__init__(message)
+
     @property
     def recorded(self) -> str:
         """What of the text the log may hold; a class whose text may quote a secret leaves that out."""
-        return str(self)
+        return str(self) if self._recorded is None else self._recorded
 
 
 class InvalidParameter(EngineError):
@@ -89,6 +94,12 @@ KINDS: dict[str, type[EngineError]] = {
         SystemFailure,
     )
 }
+
+
+def reason_of(error: BaseException) -> str:
+    """Why something failed, as far as the log may hold it."""
+    text = error.recorded if isinstance(error, EngineError) else str(error)
+    return text or type(error).__name__
 
 
 def first_error(error: BaseException) -> BaseException:

@@ -129,7 +129,8 @@ class Bus:
         )
         reply = await self._exchange(f"{self._prefix}.cmd.{command.TYPE}", _ENCODER.encode(envelope))
         if reply.failure is not None:
-            raise KINDS.get(reply.failure.kind, SystemFailure)(reply.failure.message)
+            kind = KINDS.get(reply.failure.kind, SystemFailure)
+            raise kind(reply.failure.message, recorded=reply.failure.recorded)
         return msgspec.json.decode(reply.answer, type=answer_type(type(command))), reply.sequence
 
     async def report(self, command_id: str, report: msgspec.Struct) -> None:

@@ -123,7 +123,7 @@ class Dispatcher:
         self, context: Context, envelope: CommandEnvelope, command: Command[Any] | None, error: EngineError
     ) -> Reply:
         """A client's refused command leaves a trace; steps of a command are told by its own outcome."""
-        reply = Reply(failure=Failure(kind=error.kind, message=str(error)[:MESSAGE_CHARACTERS]))
+        reply = Reply(failure=failure_of(error))
         asked_by_client = envelope.actor.kind in CLIENTS and "." not in envelope.id
         if asked_by_client and not isinstance(error, LogBroken):
             recorded = Failure(kind=error.kind, message=error.recorded[:MESSAGE_CHARACTERS])
@@ -138,6 +138,12 @@ class Dispatcher:
         if not isinstance(error, NotModified):
             LOGGER.info("%s refused (%s): %s", envelope.type, error.kind, error.recorded[:MESSAGE_CHARACTERS])
         return msgspec.structs.replace(reply, sequence=self._services.state.sequence)
+
+
+def failure_of(error: EngineError) -> Failure:
+    """The error for the bus; of a text without end only the beginning."""
+    message, recorded = str(error)[:MESSAGE_CHARACTERS], error.recorded[:MESSAGE_CHARACTERS]
+    return Failure(kind=error.kind, message=message, recorded=None if recorded == message else recorded)
 
 
 def target_of(command: Command[Any] | None) -> str:

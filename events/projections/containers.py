@@ -28,6 +28,9 @@ class Container(msgspec.Struct, frozen=True, kw_only=True):
     operation: str = ""  # the open intent: create, start, stop, exit, pause, unpause, remove; "" for none
     operation_command: str = ""  # id of the command that opened it
     kills: tuple[str, ...] = ()  # command ids of open kill intents
+    restarting: str = ""  # id of the command whose restart is open; its stop and its start are operations
+    restarted_run: int = 0  # the run that the newest restart is to end
+    observed_run: int = 0  # the run whose end is settled, or is being
     version: int = 0  # of its stream
     sequence: int = 0  # of its newest event
     run: int = 0
@@ -38,7 +41,6 @@ class Container(msgspec.Struct, frozen=True, kw_only=True):
     exit_code: int = 0
     oom_killed: bool = False
     error: str = ""
-    restart_count: int = 0
     stopped_on_request: bool = False  # since its last start
     remove_volumes: bool = False  # what an open removal takes along
     leftovers: tuple[str, ...] = ()  # of its last run: what could not be taken down
@@ -47,6 +49,12 @@ class Container(msgspec.Struct, frozen=True, kw_only=True):
     def is_live(self) -> bool:
         """Whether it has a process."""
         return self.status in ("running", "paused")
+
+    @property
+    def removes_itself(self) -> bool:
+        """Whether it was run with `--rm` and has come to its end."""
+        has_run = self.run > 0 or self.status == "dead"
+        return self.host.auto_remove and has_run and not self.is_live and not self.restarting
 
 
 def create(event: m.ContainerCreateRequested, recorded: Recorded) -> Container:
@@ -102,7 +110,7 @@ def fold(c: Container, event: Event, command_id: str) -> Container | None:
         case m.ContainerKilled() | m.ContainerKillFailed():
             return replace(c, kills=tuple(kill for kill in c.kills if kill != command_id))
         case m.ContainerExitObserved(exit_code=exit_code, oom_killed=oom, finished_at_ns=finished):
-            ended = replace(c, exit_code=exit_code, oom_killed=oom, finished_at_ns=finished)
+            ended = replace(c, exit_code=exit_code, oom_killed=oom, finished_at_ns=finished, observed_run=c.run)
             if c.operation == "remove":  # the removal goes on
                 return ended
             return replace(ended, operation="exit", operation_command=command_id)
@@ -126,8 +134,12 @@ def fold(c: Container, event: Event, command_id: str) -> Container | None:
             return replace(c, name=name)
         case m.ContainerRemoveRequested(volumes=volumes):
             return replace(c, operation="remove", operation_command=command_id, remove_volumes=volumes)
-        case m.ContainerRemoveFailed(error=error):
-            return replace(c, status="dead", operation="", error=error)
+        case m.ContainerRestartRequested():
+            return replace(c, restarting=command_id, restarted_run=c.run)
+        case m.ContainerRestarted() | m.ContainerRestartFailed():
+            return replace(c, restarting="")
+        case m.ContainerRemoveFailed(error=error):  # what still runs goes on running
+            return replace(c, status=c.status if c.is_live else "dead", operation="", error=error)
         case _:
             return c
 

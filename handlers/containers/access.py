@@ -1,9 +1,13 @@
 """How every verb finds its container and waits for its turn."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+import anyio
+import msgspec
+
+from events.base import Event
 from events.container_lookup import NoSuchContainer, find_container
-from events.errors import DeadlineExceeded
+from events.errors import DeadlineExceeded, Unavailable
 from events.log import Append
 from events.messages import container as m
 from events.projections.containers import Container
@@ -11,6 +15,7 @@ from handlers.containers import decide
 from handlers.context import Context
 
 TURN_TIMEOUT_S = 120.0
+OUTCOME_PAUSES_S = (0.1, 0.5, 2.0, 5.0, 10.0)
 
 
 def current(context: Context, container_id: str) -> Container:
@@ -21,8 +26,33 @@ def current(context: Context, container_id: str) -> Container:
     return found
 
 
-async def enter(context: Context, name: str, verb: str, decision: Callable[[Container], Append]) -> Container:
+async def conclude(
+    context: Context, container_id: str, *events: Event, release: Sequence[str] = (), answer: object = msgspec.UNSET
+) -> None:
+    """Append an outcome: an intent must not stay open because the disk is full for a moment, or a client left."""
+    stream = f"container/{container_id}"
+    with anyio.CancelScope(shield=True):
+        for pause_s in OUTCOME_PAUSES_S:
+            try:
+                await context.append(stream, *events, release=release, answer=answer)
+            except Unavailable:
+                await anyio.sleep(pause_s)
+            else:
+                return
+        await context.append(stream, *events, release=release, answer=answer)
+
+
+async def enter(
+    context: Context,
+    name: str,
+    verb: str,
+    decision: Callable[[Container], Append],
+    *,
+    answer: object = msgspec.UNSET,
+) -> Container:
     """Append what `decision` chooses once no open intent stands against it; the state before that is returned.
+
+    `answer` is for a command that the decision concludes.
 
     Raises what the table of meetings or the decision refuses with, DeadlineExceeded when its turn doesn't come.
     """
@@ -39,7 +69,7 @@ async def enter(context: Context, name: str, verb: str, decision: Callable[[Cont
             return decision(state)
 
         try:
-            await context.decide(choose)
+            await context.decide(choose, answer=answer)
         except NotYet:
             continue
         return seen[-1]

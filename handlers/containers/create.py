@@ -7,7 +7,7 @@ import anyio
 import msgspec
 
 from events.container_lookup import find_container
-from events.errors import InvalidParameter, NotFound, Unavailable
+from events.errors import EngineError, InvalidParameter, NotFound, Unavailable, reason_of
 from events.log import ClaimTaken
 from events.lookup import find_image
 from events.messages import container as m
@@ -24,6 +24,7 @@ from events.projections.containers import Container
 from events.projections.images import Image
 from events.references import familiar
 from handlers.containers import decide, names
+from handlers.containers.access import conclude
 from handlers.containers.configuration import Normalised, normalise
 from handlers.containers.errors import NameTaken
 from handlers.containers.limits import HostLimits
@@ -146,8 +147,9 @@ async def _carry_out(
 ) -> m.CreatedContainer:
     container_id = requested.container_id
     try:
-        requested = await _claim_name(context, requested, name)
-    except BaseException:
+        with anyio.CancelScope(shield=True):  # an append that was handed over stands, whether or not its caller waits
+            requested = await _claim_name(context, requested, name)
+    except EngineError:
         await context.keyring.destroy(f"container/{container_id}")
         raise
     saga = Saga()
@@ -155,9 +157,7 @@ async def _carry_out(
         async with saga:
             await _steps(context, saga, requested, image, plan.host)
             answer = m.CreatedContainer(container_id=container_id, warnings=plan.warnings)
-            await context.append(
-                f"container/{container_id}", m.ContainerCreated(container_id=container_id), answer=answer
-            )
+            await conclude(context, container_id, m.ContainerCreated(container_id=container_id), answer=answer)
     except BaseException as error:
         await fail(context, container_id, requested.name, saga.leftovers, error)
         raise
@@ -230,13 +230,12 @@ async def _populate(context: Context, saga: Saga, container_id: str, volumes: li
 
 async def fail(context: Context, container_id: str, name: str, leftovers: list[str], error: BaseException) -> None:
     """Write the outcome of a create that was undone; what couldn't be undone keeps the container, dead."""
-    stream = f"container/{container_id}"
-    reason = str(error) or type(error).__name__
+    reason = reason_of(error)
+    if leftovers:
+        text = f"{reason}; left behind: {'; '.join(leftovers)}"
+        await conclude(context, container_id, m.ContainerRemoveFailed(container_id=container_id, error=text))
+        return
+    failed = m.ContainerCreateFailed(container_id=container_id, error=reason)
+    await conclude(context, container_id, failed, release=(decide.claim(name),))
     with anyio.CancelScope(shield=True):
-        if leftovers:
-            text = f"{reason}; left behind: {'; '.join(leftovers)}"
-            await context.append(stream, m.ContainerRemoveFailed(container_id=container_id, error=text))
-            return
-        failed = m.ContainerCreateFailed(container_id=container_id, error=reason)
-        await context.append(stream, failed, release=(decide.claim(name),))
         await context.keyring.destroy(f"container/{container_id}")

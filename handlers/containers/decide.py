@@ -51,6 +51,15 @@ MEETINGS: Mapping[str, Mapping[str, Meeting]] = {
         "unpause": _WAIT,
         "remove": _REFUSE,
     },
+    "restart": {
+        "create": _WAIT,
+        "start": _WAIT,
+        "stop": _WAIT,
+        "exit": _WAIT,
+        "pause": _WAIT,
+        "unpause": _WAIT,
+        "remove": _REFUSE,
+    },
     "kill": {
         "create": _WAIT,
         "start": _WAIT,
@@ -110,6 +119,8 @@ MEETINGS: Mapping[str, Mapping[str, Meeting]] = {
 
 def meet(verb: str, c: Container) -> Meeting:
     """Whether a command may go on now. Raises where it is refused."""
+    if c.restarting and verb in ("restart", "remove"):
+        return _WAIT
     meeting = MEETINGS[verb][c.operation] if c.operation else _GO
     if meeting is _REFUSE:
         raise RemovalInProgress(c.name) if verb == "remove" else BeingRemoved(c.name)
@@ -140,6 +151,13 @@ def stop(c: Container, timeout_s: int, signal: int) -> Append:
         m.ContainerStopRequested(container_id=c.id, timeout_s=timeout_s, signal=signal),
         m.ContainerKillRequested(container_id=c.id, signal=signal, asked=False),
     )
+
+
+def restart(c: Container) -> Append:
+    """Begin a restart."""
+    if c.status == "dead":
+        raise BeingRemoved(c.name)
+    return _append(c, m.ContainerRestartRequested(container_id=c.id))
 
 
 def kill(c: Container, shown: str, signal: int, *, asked: bool) -> Append:

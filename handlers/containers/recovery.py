@@ -3,10 +3,11 @@
 import logging
 
 import anyio
+import msgspec
 
 from events.base import Event
 from events.envelope import RECOVERY, Cause
-from events.errors import EngineError, SystemFailure, Unavailable
+from events.errors import EngineError, SystemFailure, Unavailable, reason_of
 from events.messages import container as m
 from events.messages.exec import DeleteProcess, FindProcess, RemoveProcessFiles
 from events.messages.image import ReleaseImage
@@ -15,6 +16,7 @@ from events.messages.network import DisconnectSandbox, RemoveSandboxFiles
 from events.messages.volume import ReleaseVolume, UnmountVolume
 from events.projections.containers import Container
 from handlers.containers import create, remove, settle, start
+from handlers.containers.access import conclude
 from handlers.containers.saga import Saga
 from handlers.context import Context, Services
 
@@ -27,6 +29,15 @@ async def settle_all(services: Services) -> None:
     async with anyio.create_task_group() as tasks:
         for c in list(services.state.containers):
             tasks.start_soon(_settle, services, c)
+    await _destroy_ownerless_keys(services)
+
+
+async def _destroy_ownerless_keys(services: Services) -> None:
+    """A daemon killed between a removal and the destruction of its key: recovery finishes it."""
+    for owner in await services.keyring.owners():
+        noun, _, container_id = owner.partition("/")
+        if noun == "container" and services.state.containers.get(container_id) is None:
+            await services.keyring.destroy(owner)
 
 
 async def _settle(services: Services, c: Container) -> None:
@@ -35,10 +46,12 @@ async def _settle(services: Services, c: Container) -> None:
         settler = _SETTLERS.get(c.operation)
         if settler is not None:
             await settler(_context(services, c.operation_command), c)
-        await _settle_process(services, c.id)
-    except EngineError as error:
+        await settle.settle_exit(_fresh(services), c.id)  # it may have ended while no daemon watched
+        await _settle_restart(services, c.id)
+        await _settle_auto_remove(services, c.id)
+    except Exception as error:
         LOGGER.exception("container %s could not be settled", c.id)
-        await _give_up(services, c.id, str(error))
+        await _give_up(services, c.id, reason_of(error))
 
 
 async def _give_up(services: Services, container_id: str, reason: str) -> None:
@@ -51,7 +64,15 @@ async def _give_up(services: Services, container_id: str, reason: str) -> None:
         outcome = m.ContainerStopFailed(container_id=c.id, error=reason)
     elif c.operation in ("pause", "unpause"):
         outcome = m.ContainerFreezeFailed(container_id=c.id, paused=c.operation == "unpause", error=reason)
-    await _context(services, c.operation_command).append(f"container/{c.id}", outcome, answer=SystemFailure(reason))
+    try:
+        await conclude(_context(services, c.operation_command), c.id, outcome, answer=SystemFailure(reason))
+    except EngineError:
+        LOGGER.exception("container %s keeps an open intent until the next start", c.id)
+
+
+def _fresh(services: Services) -> Context:
+    """For what recovery does on its own account."""
+    return _context(services, services.ids.new())
 
 
 def _context(services: Services, command_id: str) -> Context:
@@ -64,7 +85,14 @@ async def _settle_kills(services: Services, c: Container) -> None:
     """Nobody can tell whether a signal was sent; it is never sent again."""
     for command_id in c.kills:
         unknown = m.ContainerKillFailed(container_id=c.id, signal=0, error=INTERRUPTED)
-        await _context(services, command_id).append(f"container/{c.id}", unknown, answer=Unavailable(INTERRUPTED))
+        is_step = command_id in (c.operation_command, c.restarting)  # of a stop, which has an answer of its own
+        answer = msgspec.UNSET if is_step else Unavailable(INTERRUPTED)
+        await _context(services, command_id).append(f"container/{c.id}", unknown, answer=answer)
+
+
+def _answer(c: Container, answer: object) -> object:
+    """What concludes the open operation; a step of a restart concludes nothing."""
+    return msgspec.UNSET if c.operation_command == c.restarting else answer
 
 
 async def _settle_create(context: Context, c: Container) -> None:
@@ -97,7 +125,7 @@ async def _settle_start(context: Context, c: Container) -> None:
             started_at_ns=context.clock.now_ns(),
             apparmor_profile=found.apparmor_profile,
         )
-        await context.append(f"container/{c.id}", started, answer=None)
+        await context.append(f"container/{c.id}", started, answer=_answer(c, None))
         return
     saga = Saga()
     for command in (
@@ -112,19 +140,19 @@ async def _settle_start(context: Context, c: Container) -> None:
 
 
 async def _settle_stop(context: Context, c: Container) -> None:
-    """If the process has ended the exit is settled next and the stop is done; else it runs on."""
+    """If the process has ended the stop is done; else it runs on."""
     exited = context.state.execs.last_exit(c.id)
     stream = f"container/{c.id}"
     if exited is not None and exited.run == c.run:
-        await settle.settle_exit(context, c.id)
-        await context.append(stream, m.ContainerStopped(container_id=c.id), answer=None)
+        await settle.settle_exit(_fresh(context.services), c.id)
+        await context.append(stream, m.ContainerStopped(container_id=c.id), answer=_answer(c, None))
         return
     failed = m.ContainerStopFailed(container_id=c.id, error=INTERRUPTED)
-    await context.append(stream, failed, answer=Unavailable(INTERRUPTED))
+    await context.append(stream, failed, answer=_answer(c, Unavailable(INTERRUPTED)))
 
 
 async def _settle_exit(context: Context, c: Container) -> None:
-    await settle.finish_exit(context, c.id)
+    await settle.finish_exit(context, c.id, answer=None)
 
 
 async def _settle_freeze(context: Context, c: Container) -> None:
@@ -138,17 +166,39 @@ async def _settle_freeze(context: Context, c: Container) -> None:
 
 
 async def _settle_remove(context: Context, c: Container) -> None:
-    await settle.settle_exit(context, c.id)  # the removal may have killed its process, and nobody saw the end
+    """The removal may have killed its process, and nobody saw the end, or only began to settle it."""
+    if c.is_live and c.observed_run == c.run:
+        await settle.finish_exit(_fresh(context.services), c.id, answer=None)
+    else:
+        await settle.settle_exit(_fresh(context.services), c.id)
     await remove.carry_out(context, c.id, volumes=c.remove_volumes)
 
 
-async def _settle_process(services: Services, container_id: str) -> None:
-    """A process that ended while no daemon watched, or whose end was half settled."""
-    await settle.settle_exit(_context(services, services.ids.new()), container_id)
+async def _settle_restart(services: Services, container_id: str) -> None:
+    """Stopped and not yet started: started now. What still is in the run that was to end was not stopped."""
     c = services.state.containers.get(container_id)
-    if c is not None and c.status == "exited" and c.host.auto_remove:
-        context = _context(services, services.ids.new())
-        await context.send(m.RemoveContainer(container=container_id, volumes=True))
+    if c is None or not c.restarting:
+        return
+    context = _context(services, c.restarting)
+    if c.is_live and c.run == c.restarted_run:
+        failed = m.ContainerRestartFailed(container_id=c.id, error=INTERRUPTED)
+        await conclude(context, c.id, failed, answer=Unavailable(INTERRUPTED))
+        return
+    try:
+        if not c.is_live:
+            await start.start(context, c.id, answer=msgspec.UNSET)
+    except EngineError as error:
+        failed = m.ContainerRestartFailed(container_id=c.id, error=reason_of(error))
+        await conclude(context, c.id, failed, answer=error)
+        return
+    await conclude(context, c.id, m.ContainerRestarted(container_id=c.id), answer=None)
+
+
+async def _settle_auto_remove(services: Services, container_id: str) -> None:
+    """What was run with `--rm` and has come to its end, also when its removal failed before."""
+    c = services.state.containers.get(container_id)
+    if c is not None and not c.operation and c.removes_itself:
+        await _fresh(services).send(m.RemoveContainer(container=container_id, volumes=True))
 
 
 _SETTLERS = {

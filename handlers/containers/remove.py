@@ -2,11 +2,9 @@
 
 from functools import partial
 
-import anyio
-
 from events.base import Command
 from events.container_lookup import find_container
-from events.errors import SystemFailure
+from events.errors import SystemFailure, reason_of
 from events.messages import container as m
 from events.messages.exec import RemoveProcessFiles
 from events.messages.image import ReleaseImage
@@ -15,7 +13,7 @@ from events.messages.network import RemoveSandboxFiles
 from events.messages.volume import ReleaseVolume
 from events.projections.containers import Container
 from handlers.containers import decide
-from handlers.containers.access import current, enter
+from handlers.containers.access import conclude, current, enter
 from handlers.containers.settle import take_down
 from handlers.containers.stop import end
 from handlers.context import Context
@@ -36,7 +34,6 @@ async def remove(context: Context, command: m.RemoveContainer) -> None:
 
 async def carry_out(context: Context, container_id: str, *, volumes: bool) -> None:
     """The removal itself, also when recovery finishes it. What resists leaves the container dead, to be tried again."""
-    stream = f"container/{container_id}"
     c = current(context, container_id)
     try:
         if c.is_live:
@@ -46,14 +43,13 @@ async def carry_out(context: Context, container_id: str, *, volumes: bool) -> No
             await _clear_leftovers(context, c)
         await _clear(context, c, volumes=volumes)
     except BaseException as error:
-        failed = m.ContainerRemoveFailed(container_id=container_id, error=str(error) or type(error).__name__)
-        with anyio.CancelScope(shield=True):
-            await context.append(stream, failed)
+        failed = m.ContainerRemoveFailed(container_id=container_id, error=reason_of(error))
+        await conclude(context, container_id, failed)
         raise
     name = current(context, container_id).name
     removed = m.ContainerRemoved(container_id=container_id)
-    await context.append(stream, removed, release=(decide.claim(name),), answer=None)
-    await context.keyring.destroy(stream)
+    await conclude(context, container_id, removed, release=(decide.claim(name),), answer=None)
+    await context.keyring.destroy(f"container/{container_id}")
 
 
 async def _clear_leftovers(context: Context, c: Container) -> None:

@@ -32,7 +32,7 @@ async def rename(context: Context, command: m.RenameContainer) -> None:
         )
 
     try:
-        await enter(context, command.container, "rename", decision)
+        await enter(context, command.container, "rename", decision, answer=None)
     except ClaimTaken as taken:
         taker = NameTaken(name, taken.holder.removeprefix("container/"))
         raise Conflict(f"Error when allocating new name: {taker}") from taken

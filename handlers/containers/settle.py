@@ -13,7 +13,7 @@ from events.messages.network import DisconnectSandbox
 from events.messages.volume import UnmountVolume
 from events.projections.containers import Container
 from handlers.containers import decide
-from handlers.containers.access import current, turn
+from handlers.containers.access import conclude, current, turn
 from handlers.context import Context
 from handlers.together import together
 
@@ -28,16 +28,16 @@ async def settle_exit(context: Context, container_id: str) -> None:
         await context.decide(lambda: _observe(context, container_id))
     except NotEnded:
         return
-    await finish_exit(context, container_id)
+    await finish_exit(context, container_id, answer=None)
 
 
-async def finish_exit(context: Context, container_id: str) -> None:
+async def finish_exit(context: Context, container_id: str, *, answer: object) -> None:
     """What an observed exit demands; recovery comes here when a daemon was killed in the middle of it."""
     leftovers = await take_down(context, current(context, container_id))
     c = current(context, container_id)
     run_s = max(0, c.finished_at_ns - c.started_at_ns) // _NS_PER_S
     died = m.ContainerDied(container_id=c.id, exit_code=c.exit_code, run_s=run_s, leftovers=leftovers)
-    await context.append(f"container/{c.id}", died, answer=None)
+    await conclude(context, c.id, died, answer=answer)
 
 
 class NotEnded(Exception):
@@ -47,7 +47,7 @@ class NotEnded(Exception):
 def _observe(context: Context, container_id: str) -> Append:
     c = context.state.containers.get(container_id)
     exited = context.state.execs.last_exit(container_id)
-    if c is None or exited is None or not c.is_live or exited.run != c.run or c.operation == "exit":
+    if c is None or exited is None or not c.is_live or exited.run != c.run or c.observed_run == c.run:
         raise NotEnded
     return decide.observe(c, exited.exit_code, exited.finished_at_ns, oom_killed=exited.oom_killed)
 

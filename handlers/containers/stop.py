@@ -1,16 +1,19 @@
 """Ending a process: ask, wait, insist; a kill overtakes a stop that waits."""
 
-import anyio
+import contextlib
+
 import msgspec
 
+from events.base import Event
 from events.container_lookup import find_container
-from events.errors import EngineError, InvalidParameter, NotModified
+from events.errors import EngineError, InvalidParameter, NotModified, reason_of
 from events.messages import container as m
-from events.messages.exec import FreezeProcess, SignalProcess
+from events.messages.exec import SignalProcess
 from events.projections.containers import Container
 from handlers.containers import decide
-from handlers.containers.access import current, enter
+from handlers.containers.access import conclude, current, enter
 from handlers.containers.errors import CannotKill, InvalidSignal, Unkillable
+from handlers.containers.freeze import thaw
 from handlers.containers.signals import parse_signal
 from handlers.containers.start import start
 from handlers.context import Context
@@ -31,11 +34,9 @@ async def stop(context: Context, command: m.StopContainer | m.RestartContainer, 
         if not await ended(context, c.id, timeout_s if timeout_s >= 0 else None):
             await end(context, c)
     except BaseException as error:
-        failed = m.ContainerStopFailed(container_id=c.id, error=str(error) or type(error).__name__)
-        with anyio.CancelScope(shield=True):
-            await context.append(f"container/{c.id}", failed)
+        await conclude(context, c.id, m.ContainerStopFailed(container_id=c.id, error=reason_of(error)))
         raise
-    await context.append(f"container/{c.id}", m.ContainerStopped(container_id=c.id), answer=answer)
+    await conclude(context, c.id, m.ContainerStopped(container_id=c.id), answer=answer)
 
 
 def _patience(c: Container, asked_s: int | None) -> int:
@@ -46,14 +47,22 @@ def _patience(c: Container, asked_s: int | None) -> int:
 
 async def restart(context: Context, command: m.RestartContainer) -> None:
     """Answer RestartContainer: not running is fine."""
-    c = find_container(context.state.containers, command.container)
-    if c.is_live or c.operation in ("start", "exit"):
-        try:
-            await stop(context, command, answer=msgspec.UNSET)
-        except NotModified:
-            pass  # it ended by itself meanwhile
-    await start(context, c.id, answer=msgspec.UNSET)
-    await context.append(f"container/{c.id}", m.ContainerRestarted(container_id=c.id), answer=None)
+    c = await enter(context, command.container, "restart", decide.restart)
+    try:
+        await _stop_if_it_runs(context, c.id, command)
+        await start(context, c.id, answer=msgspec.UNSET)
+    except BaseException as error:
+        await conclude(context, c.id, m.ContainerRestartFailed(container_id=c.id, error=reason_of(error)))
+        raise
+    await conclude(context, c.id, m.ContainerRestarted(container_id=c.id), answer=None)
+
+
+async def _stop_if_it_runs(context: Context, container_id: str, command: m.RestartContainer) -> None:
+    c = current(context, container_id)
+    if not c.is_live and c.operation not in ("start", "exit"):
+        return
+    with contextlib.suppress(NotModified):  # it ended by itself meanwhile
+        await stop(context, msgspec.structs.replace(command, container=container_id), answer=msgspec.UNSET)
 
 
 async def kill(context: Context, command: m.KillContainer) -> None:
@@ -84,31 +93,29 @@ async def send_signal(
 
 async def _deliver(context: Context, container_id: str, signal: int, *, answer: object = msgspec.UNSET) -> None:
     """Send a signal whose intent is in the log; a process that has ended meanwhile is fine."""
-    stream = f"container/{container_id}"
+    outcome: Event = m.ContainerKilled(container_id=container_id, signal=signal)
     try:
         await context.send(SignalProcess(container_id=container_id, signal=signal))
-    except NotModified:
-        pass
+    except NotModified as error:
+        outcome = m.ContainerKillFailed(container_id=container_id, signal=signal, error=reason_of(error))
     except BaseException as error:
-        reason = str(error) or type(error).__name__
-        with anyio.CancelScope(shield=True):
-            await context.append(stream, m.ContainerKillFailed(container_id=container_id, signal=signal, error=reason))
+        failed = m.ContainerKillFailed(container_id=container_id, signal=signal, error=reason_of(error))
+        await conclude(context, container_id, failed)
         raise
-    await context.append(stream, m.ContainerKilled(container_id=container_id, signal=signal), answer=answer)
-    if current(context, container_id).status == "paused":
-        await _thaw(context, container_id, signal)
+    await conclude(context, container_id, outcome, answer=answer)
+    await _thaw(context, container_id, signal)
 
 
 async def _thaw(context: Context, container_id: str, signal: int) -> None:
     """A frozen process takes no signal; only one that is to end it thaws it, as dockerd does."""
-    if signal not in (SIGKILL, SIGTERM):
+    c = context.state.containers.get(container_id)
+    if c is None or c.status != "paused" or signal not in (SIGKILL, SIGTERM):
         return
     try:
         await enter(context, container_id, "unpause", decide.unpause)
     except EngineError:
         return  # somebody else did, or it has ended
-    await context.send(FreezeProcess(container_id=container_id, frozen=False))
-    await context.append(f"container/{container_id}", m.ContainerUnpaused(container_id=container_id))
+    await thaw(context, container_id, answer=msgspec.UNSET)
 
 
 async def end(context: Context, c: Container) -> None:

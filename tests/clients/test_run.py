@@ -118,6 +118,22 @@ def test_a_detached_run_and_its_life(engine):
     assert b"No such container: death" in engine.docker("rm", "death", check=False).stderr
 
 
+def test_a_restart_keeps_what_removes_itself(engine):
+    engine.docker("run", "-d", "--rm", "--name", "again", "busybox", "sleep", "600")
+    engine.docker("restart", "-t", "0", "again")
+    assert engine.inspect("again")["State"]["Running"] is True
+    engine.docker("stop", "-t", "0", "again")
+    wait_until(lambda: engine.out("ps", "-aq", "--filter", "name=again") == "", "it is removed at its end")
+
+
+def test_a_killed_pause_ends(engine):
+    engine.docker("run", "-d", "--name", "frozen", "busybox", "sleep", "600")
+    engine.docker("pause", "frozen")
+    engine.docker("kill", "frozen")
+    assert engine.inspect("frozen")["State"]["Status"] == "exited"
+    engine.docker("rm", "frozen")
+
+
 def test_stop_heeds_the_signal(engine):
     script = 'trap "echo bye; exit 4" TERM; echo ready; while :; do sleep 0.05; done'
     engine.docker("run", "-d", "--name", "polite", "busybox", "sh", "-c", script)
@@ -262,11 +278,10 @@ def test_out_of_memory_is_told(engine):
     engine.docker("rm", "hungry")
 
 
-def test_wait_before_start(engine):
+def test_wait_tells_the_status_of_what_has_ended(engine):
     engine.docker("create", "--name", "later", "busybox", "sh", "-c", "exit 5")
-    with engine.popen("wait", "later") as waiting:
-        engine.docker("start", "later")
-        assert waiting.stdout.read() in (b"5\n", b"0\n")
+    assert engine.docker("start", "-a", "later", check=False).returncode == 5
+    assert engine.out("wait", "later") == "5"
     engine.docker("rm", "later")
 
 

@@ -5,7 +5,7 @@ import msgspec
 
 from daemon.bus.dispatcher import MESSAGE_CHARACTERS, Dispatcher
 from daemon.watch import StreamWatcher
-from events.envelope import Actor, CommandEnvelope, Failure
+from events.envelope import Actor, CommandEnvelope, Failure, Recorded
 from events.errors import Conflict, EngineError
 from events.memory_log import MemoryLog
 from events.messages.container import ContainerAccessed, RecordAccess
@@ -68,7 +68,7 @@ def dispatcher(handler: Handler, log: MemoryLog) -> Dispatcher:
     return Dispatcher({RecordAccess.TYPE: (RecordAccess, handler)}, services(log))
 
 
-async def events_of(log: MemoryLog) -> list:
+async def events_of(log: MemoryLog) -> list[Recorded]:
     return [recorded async for recorded in log.read(limit=0)]
 
 
@@ -119,7 +119,11 @@ async def test_a_text_that_may_quote_a_secret_goes_to_the_client_alone():
     log, handler = MemoryLog(SystemClock()), Handler(InvalidEnvironment("=hunter2"))
     handler.gate.set()
     reply = await dispatcher(handler, log).handle(envelope())
-    assert reply.failure == Failure(kind="invalid_parameter", message="invalid environment variable: =hunter2")
+    assert reply.failure == Failure(
+        kind="invalid_parameter",
+        message="invalid environment variable: =hunter2",
+        recorded="invalid environment variable",
+    )
     (recorded,) = await events_of(log)
     assert recorded.event.reason == "invalid environment variable"
     assert b"hunter2" not in recorded.reply

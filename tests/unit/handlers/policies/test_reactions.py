@@ -27,8 +27,19 @@ def state_with(*, auto_remove: bool) -> State:
         host=m.HostConfig(auto_remove=auto_remove),
         secrets=SECRETS,
     )
-    state.apply((recorded(requested),))
+    started = m.ContainerStartRequested(container_id=WEB, run=1)
+    state.apply((recorded(requested), recorded(m.ContainerCreated(container_id=WEB), 2), recorded(started, 3)))
     return state
+
+
+def test_a_restart_keeps_what_removes_itself():
+    state = state_with(auto_remove=True)
+    state.apply((recorded(m.ContainerRestartRequested(container_id=WEB), 4),))
+    died = recorded(m.ContainerDied(container_id=WEB, exit_code=0, run_s=0), 5)
+    assert list(react(died, state)) == []
+    failed = recorded(m.ContainerRestartFailed(container_id=WEB, error="no"), 6)
+    state.apply((failed,))
+    assert list(react(failed, state)) == [m.RemoveContainer(container=WEB, volumes=True)]
 
 
 def test_the_end_of_a_process_is_settled():
