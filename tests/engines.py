@@ -58,9 +58,9 @@ class EngineUnderTest:
 
     # ---- life
 
-    def start(self, *more: str, environment: dict[str, str] | None = None) -> None:
-        """Start the daemon and wait until it answers."""
-        command = [sys.executable, "-m", "daemon", "--instance", self.instance, "-H", f"unix://{self.socket}"]
+    def start(self, *more: str, environment: dict[str, str] | None = None, module: str = "daemon") -> None:
+        """Start the daemon, or a module that surrounds it, and wait until it answers."""
+        command = [sys.executable, "-m", module, "--instance", self.instance, "-H", f"unix://{self.socket}"]
         command += ["--data-root", str(self.data_root), "--exec-root", str(self.exec_root), *self.arguments, *more]
         with (self.directory / "log").open("ab") as output:
             self.process = subprocess.Popen(

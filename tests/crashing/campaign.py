@@ -1,0 +1,99 @@
+"""Every point of every operation, or a choice of them; without it only what the test suite has time for would be tried.
+
+Prints a line for each operation and, at the end, what was covered, what was wrong, and how many acknowledged events
+were lost. Run by `ops/crash-points`.
+"""
+
+import argparse
+import random
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+
+from tests.crashing import runs
+from tests.crashing.operations import OPERATIONS, Operation
+from tests.crashing.points import Point
+from tests.crashing.world import World
+
+
+class Campaign:
+    """Counts as it goes; an engine with which something was wrong is replaced."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self._stack = stack
+        self._world: World | None = None
+        self.covered = self.missed = self.lost = 0
+        self.slowest_boot_s = 0.0
+        self.wrong: list[str] = []
+
+    def points(self, operation: Operation) -> tuple[Point, ...]:
+        """Those of an operation."""
+        return runs.points(self._ready(), operation)
+
+    def attempt(self, operation: Operation, point: Point, again: Point | None) -> None:
+        """One crash."""
+        try:
+            result = runs.cut_off(self._ready(), operation, point, again)
+        except Exception as error:  # noqa: BLE001  # whatever it is, the other points are tried too
+            twice = f", then {again}" if again else ""
+            self.wrong.append(f"{operation.name}: {point}{twice}: {type(error).__name__}: {error}")
+            print(f"    WRONG {self.wrong[-1]}", flush=True)  # noqa: T201  # what it is for
+            self.covered += 1
+            self._discard()
+            return
+        self.covered += result.reached
+        self.missed += not result.reached
+        self.lost += result.lost_events
+        self.slowest_boot_s = max(self.slowest_boot_s, result.boot_s)
+
+    def _ready(self) -> World:
+        if self._world is None:
+            self._world = self._stack.enter_context(runs.world())
+        return self._world
+
+    def _discard(self) -> None:
+        self._world = None
+        self._stack.close()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit status 1 when anything was wrong."""
+    options = _options(arguments)
+    wanted = [operation for operation in OPERATIONS if not options.operation or operation.name in options.operation]
+    began = time.monotonic()
+    with ExitStack() as stack:
+        campaign = Campaign(stack)
+        for operation in wanted:
+            _run(campaign, operation, options)
+    print(  # noqa: T201
+        f"{campaign.covered} points of {len(wanted)} operations covered in {time.monotonic() - began:.0f} s, "
+        f"{campaign.missed} not passed again, {len(campaign.wrong)} wrong, "
+        f"{campaign.lost} acknowledged events lost, slowest start {campaign.slowest_boot_s:.1f} s"
+    )
+    return 1 if campaign.wrong or campaign.lost else 0
+
+
+def _run(campaign: Campaign, operation: Operation, options: argparse.Namespace) -> None:
+    chance = random.Random(options.seed)
+    found = campaign.points(operation)
+    chosen = runs.choose(found, options.count or len(found), options.seed)
+    print(f"{operation.name}: {len(chosen)} of {len(found)} points", flush=True)  # noqa: T201
+    for point in chosen:
+        if options.point and options.point not in str(point):
+            continue
+        campaign.attempt(operation, point, chance.choice(found) if options.twice else None)
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="crash-points", description=__doc__)
+    parser.add_argument("--operation", action="append", help="only this one (repeatable)")
+    parser.add_argument("--point", default="", help="only points whose description contains this")
+    parser.add_argument("--count", type=int, default=0, help="points of each operation; all by default")
+    parser.add_argument("--seed", type=int, default=1, help="of the choice")
+    parser.add_argument("--twice", action="store_true", help="kill the recovery too, where it passes a point by chance")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
