@@ -47,7 +47,7 @@ async def top(engine: Engine, request: Request) -> Answer:
     container = visible_container(engine.state, request.parameters["id"])
     if not container.is_live:
         raise NotRunning(container.id)
-    pids = engine.processes(container.id)
+    pids = await to_thread.run_sync(engine.processes, container.id)
     if arguments == DEFAULT_ARGUMENTS:
         table = await to_thread.run_sync(read_table, pids)
     else:

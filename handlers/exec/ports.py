@@ -123,7 +123,7 @@ class Runtime(Protocol):
         """Container ids of which anything (runtime state, bundle, monitor) is on the host."""
 
     def processes(self, container_id: str) -> tuple[int, ...]:
-        """Host pids in the container's cgroup."""
+        """Host pids in the container's cgroup. Blocking."""
 
 
 class LogQuery(msgspec.Struct, frozen=True, kw_only=True):

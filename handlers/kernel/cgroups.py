@@ -8,10 +8,12 @@ import itertools
 import os
 import re
 import signal
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import anyio
+import anyio.to_thread
 import msgspec
 
 from events.errors import SystemFailure
@@ -66,12 +68,9 @@ class Group(msgspec.Struct, frozen=True, kw_only=True):
     directories: dict[str, str]
 
     def processes(self) -> tuple[int, ...]:
-        """Pids in the group and in groups that it has made below."""
-        for controller in _FULL_CONTROLLERS:
-            directory = self.directories.get(controller)
-            if directory and Path(directory).is_dir():
-                return tuple(sorted(_pids_below(Path(directory))))
-        return ()
+        """Pids in the group and in groups that it has made below. Blocking."""
+        place = self._place()
+        return _pids_below(place) if place else ()
 
     def oom_kills(self) -> int:
         """How many processes of the group the kernel killed for want of memory."""
@@ -103,21 +102,18 @@ class Group(msgspec.Struct, frozen=True, kw_only=True):
 
     async def kill(self) -> None:
         """Kill everything in the group, frozen or not, and wait until it is empty. Raises SystemFailure."""
+        left: tuple[int, ...] = ()
         with anyio.move_on_after(_REMOVE_TIMEOUT_S):
-            while pids := self.processes():
-                for pid in pids:
-                    self._kill_member(pid)
-                if self.is_frozen():
-                    self._set_freezer(frozen=False)
+            while left := await anyio.to_thread.run_sync(self._kill_all):  # noqa: ASYNC110  # no event
                 await anyio.sleep(_POLL_S)
             return
-        raise SystemFailure(f"processes {self.processes()} could not be killed")
+        raise SystemFailure(f"processes {', '.join(map(str, left))} could not be killed")
 
     async def remove(self) -> None:
         """Remove the group and those below it; absent is fine. Raises SystemFailure while processes are in it."""
-        left = sorted(set(self.directories.values()))
+        left = tuple(sorted(set(self.directories.values())))
         with anyio.move_on_after(_REMOVE_TIMEOUT_S):
-            while left := [directory for directory in left if not _remove_tree(Path(directory))]:  # noqa: ASYNC110  # no event
+            while left := await anyio.to_thread.run_sync(_remove_trees, left):  # noqa: ASYNC110  # no event
                 await anyio.sleep(_POLL_S)
             return
         raise SystemFailure(f"control groups could not be removed: {', '.join(left)}")
@@ -140,13 +136,46 @@ class Group(msgspec.Struct, frozen=True, kw_only=True):
         with attempt("cgroup freezer"):
             path.write_text(word)
 
-    def _kill_member(self, pid: int) -> None:
-        """Look again once the process is held, so that no later one with the same number is hit."""
-        handle = ProcessHandle.open(pid)
-        if handle is not None:
-            with handle:
-                if pid in self.processes():
-                    handle.send(signal.SIGKILL)
+    def _kill_all(self) -> tuple[int, ...]:
+        """Kill who is in it and below, and tell who that was. Blocking."""
+        place = self._place()
+        pids = _pids_below(place) if place else ()
+        if place and pids and not (self._unified and _kill_tree(place)):
+            found = hierarchies()
+            for pid in pids:
+                _kill_member(pid, str(place), found)
+        if pids and self.is_frozen():
+            self._set_freezer(frozen=False)
+        return pids
+
+    def _place(self) -> Path | None:
+        """The directory by which its processes are known."""
+        for controller in _FULL_CONTROLLERS:
+            directory = self.directories.get(controller)
+            if directory and Path(directory).is_dir():
+                return Path(directory)
+        return None
+
+
+def _kill_tree(place: Path) -> bool:
+    """All at once, those being forked too: cgroup v2 since Linux 5.14. False where the kernel can't."""
+    try:
+        descriptor = os.open(place / "cgroup.kill", os.O_WRONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    with os.fdopen(descriptor, "wb", buffering=0) as file, attempt("cgroup.kill"):
+        file.write(b"1")
+    return True
+
+
+def _kill_member(pid: int, place: str, found: Iterable[Hierarchy]) -> None:
+    """Look again once the process is held, so that no later one with the same number is hit."""
+    handle = ProcessHandle.open(pid)
+    if handle is not None:
+        with handle:
+            now = _directories(pid, found).values()
+            if any(directory == place or directory.startswith(f"{place}/") for directory in now):
+                handle.send(signal.SIGKILL)
 
 
 def at(path: str, found: Iterable[Hierarchy]) -> Group:
@@ -161,15 +190,28 @@ def at(path: str, found: Iterable[Hierarchy]) -> Group:
 
 
 def of_process(pid: int, found: Iterable[Hierarchy]) -> Group:
-    """The group a process is in; hierarchies where it is in the root are left out, so that nobody harms those."""
-    places = _memberships(pid)
+    """The group a process has of its own.
+
+    Hierarchies where it is in the root, or where this process is too, are left out, so that nobody harms those.
+    """
+    hierarchies_found = tuple(found)
+    ours = _directories(os.getpid(), hierarchies_found)
+    theirs = _directories(pid, hierarchies_found)
+    return Group(
+        directories={controller: place for controller, place in theirs.items() if ours.get(controller) != place}
+    )
+
+
+def _directories(pid: int, found: Iterable[Hierarchy]) -> dict[str, str]:
+    """Controller -> directory of the group that a process is in, unless that is the root."""
+    paths = _memberships(pid)
     directories = {}
     for h in found:
         for controller in h.controllers or {""}:
-            path = places.get(controller, "/")
+            path = paths.get(controller, "/")
             if path != "/" and not path.startswith("/.."):
                 directories[controller] = f"{h.mount_point}/{os.path.relpath(path, h.root)}"
-    return Group(directories=directories)
+    return directories
 
 
 def _memberships(pid: int) -> dict[str, str]:
@@ -182,14 +224,13 @@ def _memberships(pid: int) -> dict[str, str]:
     return {controller: path for _, names, path in rows for controller in names.split(",")}
 
 
-def _pids_below(directory: Path) -> Iterator[int]:
+def _pids_below(directory: Path) -> tuple[int, ...]:
+    pids: set[int] = set()
     for place, _, files in os.walk(directory):
         if "cgroup.procs" in files:
-            try:
-                text = Path(place, "cgroup.procs").read_text()
-            except OSError:  # gone meanwhile, or a threaded group
-                continue
-            yield from map(int, text.split())
+            with suppress(OSError):  # gone meanwhile, or a threaded group
+                pids.update(map(int, Path(place, "cgroup.procs").read_text().split()))
+    return tuple(sorted(pids))
 
 
 def _read(path: Path | None) -> str:
@@ -197,6 +238,11 @@ def _read(path: Path | None) -> str:
         return path.read_text() if path else ""
     except OSError:
         return ""
+
+
+def _remove_trees(directories: tuple[str, ...]) -> tuple[str, ...]:
+    """Remove groups with those below them; returns those that are busy. Blocking."""
+    return tuple(directory for directory in directories if not _remove_tree(Path(directory)))
 
 
 def _remove_tree(directory: Path) -> bool:
