@@ -25,6 +25,7 @@ from handlers.kernel import cgroups
 from handlers.kernel.calls import attempt
 from handlers.kernel.mounts import MountFlag, mount
 from handlers.kernel.pidfd import ProcessHandle, boot_id, start_time
+from handlers.kernel.threads import run_long
 
 CREATE_TIMEOUT_S = 60.0
 _CLEANUP_TIMEOUT_S = 60.0
@@ -162,10 +163,10 @@ class ConmonRuntime(OutputFiles):
     async def remove_files(self, container_id: str) -> None:
         """Remove the durable output and exit files; who waits for a next run waits in vain."""
         self.run_begins(container_id)
-        self._layout.output(container_id).unlink(missing_ok=True)
-        await anyio.to_thread.run_sync(self._remove_files, container_id)
+        await run_long(self._remove_files, container_id)  # gigabytes of output take seconds
 
     def _remove_files(self, container_id: str) -> None:
+        self._layout.output(container_id).unlink(missing_ok=True)
         remove_tree(self._layout.exits(container_id))
         with contextlib.suppress(OSError):  # it is shared with the name files: who is last removes it
             self._layout.exits(container_id).parent.rmdir()
