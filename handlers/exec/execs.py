@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import anyio
-import anyio.to_thread
 import msgspec
 
 from events.container_lookup import find_container
@@ -30,6 +29,7 @@ from handlers.exec.processes import known, open_secrets, runtime_path
 from handlers.exec.rootfs import read_text
 from handlers.exec.specification import Request, Settings
 from handlers.exec.watching import Watching
+from handlers.kernel.threads import run_foreign
 
 NOT_FOUND, NOT_EXECUTABLE = 127, 126  # an exec has no third code for what never ran
 
@@ -93,7 +93,7 @@ class Execs:
         config = found.config
         if any(command.console_size):
             config = msgspec.structs.replace(config, console_size=command.console_size)
-        request = await anyio.to_thread.run_sync(_look_up, context, container)
+        request = await run_foreign(_look_up, context, container)
         secrets = msgspec.json.decode(context.keyring.open(found.secrets), type=m.ExecSecrets)
         process = specification.exec_process(request, config, secrets, self._facts, self._settings)
         plan = ExecPlan(
@@ -145,7 +145,10 @@ async def _fail(context: Context, found: Exec, error: BaseException) -> None:
 
 
 def _look_up(context: Context, container: Container) -> Request:
-    """The container as it is now: users are looked up in what its first process sees. Blocking."""
+    """The container as it is now: users are looked up in what its first process sees. Blocking.
+
+    That may be a file system that the container serves itself.
+    """
     root = Path(f"/proc/{container.pid}/root")
     return Request(
         container=container,

@@ -1,9 +1,7 @@
 """Containers' first processes: from the log's configuration to a running program. Intents are the container's own."""
 
 from contextlib import ExitStack
-from functools import partial
 
-import anyio.to_thread
 import msgspec
 
 from events.container_lookup import find_container
@@ -21,6 +19,7 @@ from handlers.exec.ports import ProcessPlan, Runtime, StartError
 from handlers.exec.rootfs import ensure_directory, read_text
 from handlers.exec.specification import Request, Settings
 from handlers.exec.watching import Watching
+from handlers.kernel.threads import run_foreign
 
 
 class Processes:
@@ -38,10 +37,8 @@ class Processes:
         """Answer CreateProcess. Raises InvalidParameter for a program that isn't there or can't be run."""
         container = known(context, command.container_id)
         with ExitStack() as resources:
-            mounts = await anyio.to_thread.run_sync(sources.hold, command.mounts, resources)
-            request = await anyio.to_thread.run_sync(
-                partial(_look_up, context, self._runtime, container, command, mounts)
-            )
+            mounts = await run_foreign(sources.hold, command.mounts, resources)
+            request = await run_foreign(_look_up, context, self._runtime, container, command, mounts)
             built = specification.build(request, self._facts, self._settings)
             try:
                 live = await self._runtime.create(self._plan(container, built.specification))

@@ -106,6 +106,14 @@ async def event_of(engine: Engine, stream: str, kind: type):
     raise AssertionError(kind)
 
 
+async def test_paths_of_users_are_not_looked_at_by_the_threads_of_quick_work(host, quick_threads_taken):
+    """One lost file server, and all the threads that mounts and netlink need would wait for it."""
+    async with host.daemon() as (engine, _):
+        container = await running(engine, host, "sleep", "60")
+        created = await engine.send(m.CreateExec(container=container.id, config=m.ExecConfig(), cmd=("true",)))
+        await engine.send(m.StartExec(exec_id=created.exec_id))
+
+
 # ---- first processes
 
 
