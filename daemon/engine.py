@@ -4,8 +4,9 @@ import logging
 import os
 import shutil
 import signal
+import socket
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
@@ -33,14 +34,17 @@ from daemon.shapes.layout import Layout
 from daemon.tools import Tools, components, find_tools
 from daemon.watch import StreamWatcher
 from events.envelope import ENGINE, Cause
+from events.errors import Unavailable
 from events.file_keyring import FileKeyring
 from events.log import Append, LogBroken
+from events.log_directory import DirectoryLock
 from events.messages.container import StopContainer
 from events.messages.system import EngineReloaded, EngineStarted, EngineStopped
 from events.projections.state import State
 from events.sqlite_log import SqliteLog
 from handlers.context import RandomIds, Services, SystemClock
 from handlers.exec.drivers.ps import ProcessTable
+from handlers.instance import Instance
 from handlers.registry import table
 
 LOGGER = logging.getLogger(__name__)
@@ -51,29 +55,101 @@ DIRECTORY_MODE = 0o711  # containers' own directories below are reached by users
 
 
 async def run(configuration: Configuration) -> None:
-    """Run until SIGTERM or SIGINT, or until the log breaks. Raises EngineError when it can't start."""
+    """Run until SIGTERM or SIGINT, or until the log breaks. Raises EngineError when it can't start or go on."""
     notifier = Notifier(os.environ)
-    tools = find_tools(configuration.runtimes, init=configuration.init)
-    clock = SystemClock()
-    prepare_directories(configuration)
-    async with AsyncExitStack() as stack:
-        log = await stack.enter_async_context(SqliteLog.open(configuration.instance.data_root / "log", clock))
-        stack.enter_context(pidfile(configuration.pidfile))
-        clear_scratch(scratch(configuration))
-        bus = await stack.enter_async_context(open_bus(configuration, tools))
-        async with anyio.create_task_group() as tasks:
-            daemon = Daemon(configuration, tools, log, bus, clock)
-            await daemon.start(tasks)
-            await daemon.serve(tasks, notifier)
+    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as received:
+        async with anyio.create_task_group() as listening:
+            signals = Signals()
+            listening.start_soon(signals.listen, received)
+            await _live(configuration, notifier, signals)
+            listening.cancel_scope.cancel("the engine has ended")
+
+
+class Signals:
+    """What the process was told, from its first moment to its last."""
+
+    def __init__(self) -> None:
+        self.stop, self.reload = anyio.Event(), anyio.Event()
+
+    async def listen(self, received: AsyncIterator[signal.Signals]) -> None:
+        """Sort signals into the two events; runs until cancelled."""
+        async for each in received:
+            LOGGER.info("received %s", each.name)
+            (self.reload if each == signal.SIGHUP else self.stop).set()
+
+
+async def _live(configuration: Configuration, notifier: Notifier, signals: Signals) -> None:
+    """Boot, serve, stop. Told to stop while it boots, it gives up what it has begun and leaves the rest to recovery."""
+    ready = anyio.Event()
+
+    async def give_up() -> None:
+        await signals.stop.wait()
+        if not ready.is_set():
+            whole.cancel_scope.cancel("told to stop before it was ready")
+
+    async with anyio.create_task_group() as whole:
+        whole.start_soon(give_up)
+        async with AsyncExitStack() as stack:
+            daemon, tasks = await _boot(configuration, stack)
+            ready.set()
+            await daemon.serve(tasks, notifier, signals)
             tasks.cancel_scope.cancel("the engine stops")
+        whole.cancel_scope.cancel("the engine has stopped")
+
+
+async def _boot(configuration: Configuration, stack: AsyncExitStack) -> tuple["Daemon", anyio.abc.TaskGroup]:
+    """Locks first, then what can fail without a trace (sockets), then log, bus and recovery."""
+    instance, clock = configuration.instance, SystemClock()
+    tools = find_tools(configuration.runtimes, init=configuration.init)
+    prepare_directories(configuration)
+    stack.enter_context(instance_lock(instance))
+    stack.enter_context(DirectoryLock(instance.exec_root / "bus"))
+    log = await stack.enter_async_context(SqliteLog.open(instance.data_root / "log", clock))
+    listeners = await anyio.to_thread.run_sync(open_sockets, configuration)
+    for listener in listeners:
+        stack.callback(listener.close)
+    stack.enter_context(pidfile(configuration.pidfile))
+    clear_scratch(scratch(configuration))
+    bus = await stack.enter_async_context(open_bus(configuration, tools))
+    tasks = await stack.enter_async_context(anyio.create_task_group())
+    daemon = Daemon(configuration, tools, log, bus, clock, listeners)
+    await daemon.start(tasks)
+    return daemon, tasks
+
+
+@contextmanager
+def instance_lock(instance: Instance) -> Iterator[None]:
+    """Bridges and firewall tables bear the instance's name: one engine of a name in one network namespace.
+
+    An abstract socket (unix(7)) is bound to the network namespace, as they are. Raises Unavailable.
+    """
+    with socket.socket(socket.AF_UNIX) as holder:
+        try:
+            holder.bind(f"\0shiplog/{instance.bridge}")
+        except OSError as error:
+            raise Unavailable(
+                f"another engine of the instance {instance.name} runs in this network namespace: use --instance NAME"
+            ) from error
+        yield
+
+
+def open_sockets(configuration: Configuration) -> list[Listener]:
+    """Everything that -H names. Clients that connect from now on wait until the engine is ready."""
+    tls = configuration.tls
+    opening = Opening(
+        group=configuration.group,
+        tls=server_context(ca=tls.authority, certificate=tls.certificate, key=tls.key) if tls else None,
+        allow_plain_tcp=configuration.allow_unauthenticated_tcp,
+    )
+    return open_listeners(configuration.hosts, opening, environment=os.environ)
 
 
 @asynccontextmanager
 async def open_bus(configuration: Configuration, tools: Tools) -> AsyncIterator[Bus]:
     """The private bus, its server watched over until the end of the block."""
     server = BusServer(tools.nats_server, configuration.instance.exec_root / "bus")
-    await server.start()
     try:
+        await server.start()
         async with Bus(configuration.instance.name) as bus, anyio.create_task_group() as tasks:
             await bus.connect(server.url, server.token)
             tasks.start_soon(server.supervise, bus.move)
@@ -93,12 +169,12 @@ def prepare_directories(configuration: Configuration) -> None:
 def clear_scratch(directory: Path) -> None:
     """Uploads that a killed daemon was receiving go."""
     shutil.rmtree(directory, ignore_errors=True)
-    directory.mkdir(mode=0o700)
+    directory.mkdir(mode=0o700, exist_ok=True)
 
 
 @contextmanager
 def pidfile(path: Path) -> Iterator[None]:
-    """Tells others our pid while we run. The log's lock is what keeps a second daemon away."""
+    """Tells others our pid while we run; the locks are what keeps a second daemon away."""
     path.write_text(str(os.getpid()))
     try:
         yield
@@ -110,9 +186,16 @@ class Daemon:
     """One run of the engine."""
 
     def __init__(
-        self, configuration: Configuration, tools: Tools, log: SqliteLog, bus: Bus, clock: SystemClock
+        self,
+        configuration: Configuration,
+        tools: Tools,
+        log: SqliteLog,
+        bus: Bus,
+        clock: SystemClock,
+        listeners: list[Listener],
     ) -> None:
         self._configuration = configuration
+        self._listeners = listeners
         self._tools = tools
         self._log, self._bus, self._clock = log, bus, clock
         self._state, self._watcher = State(), StreamWatcher()
@@ -124,13 +207,11 @@ class Daemon:
             ids=RandomIds(),
             keyring=self._keyring,
             sender=bus.send,
-            reporter=bus.report,
             watcher=self._watcher,
         )
         self._cause = Cause(actor=ENGINE, command_id=f"engine-{RandomIds().new()[:32]}", correlation_id="engine")
         self._composition: Composition | None = None
         self._components: tuple[Component, ...] = ()
-        self._server: Server | None = None
 
     async def start(self, tasks: anyio.abc.TaskGroup) -> None:
         """Fold the log, answer commands, settle what is open."""
@@ -151,35 +232,36 @@ class Daemon:
         self._log.listen(self._state.apply)
         self._log.listen(self._watcher.notify)
 
-    async def serve(self, tasks: anyio.abc.TaskGroup, notifier: Notifier) -> None:
-        """Serve the API until a signal or a broken log ends it."""
-        listeners = await anyio.to_thread.run_sync(self._listeners)
-        self._server = Server(routes(self._engine()), common_headers=common_headers())
-        await tasks.start(self._server.serve, listeners)
-        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
-            notifier.ready()
-            LOGGER.info("the engine serves on %s", ", ".join(listener.address for listener in listeners))
-            async with anyio.create_task_group() as waiting:
-                waiting.start_soon(self._stop_when_broken, waiting.cancel_scope)
-                await self._heed(signals, notifier)
-                waiting.cancel_scope.cancel("a signal came")
+    async def serve(self, tasks: anyio.abc.TaskGroup, notifier: Notifier, signals: Signals) -> None:
+        """Serve the API until told to stop. Raises LogBroken when that is what ended it."""
+        server = Server(routes(self._engine()), common_headers=common_headers())
+        await tasks.start(server.serve, self._listeners)
+        notifier.ready()
+        LOGGER.info("the engine serves on %s", ", ".join(listener.address for listener in self._listeners))
+        broken: list[LogBroken] = []
+        async with anyio.create_task_group() as serving:
+            serving.start_soon(self._reload_when_told, signals, notifier)
+            serving.start_soon(self._stop_when_broken, signals, broken)
+            await signals.stop.wait()
+            serving.cancel_scope.cancel("the engine stops")
         notifier.stopping()
+        await server.close(REQUEST_GRACE_S)
+        if broken:
+            raise broken[0]
         await self._stop()
 
-    async def _heed(self, signals: AsyncIterator[signal.Signals], notifier: Notifier) -> None:
-        """Reload at SIGHUP; return at a signal that ends the engine."""
-        async for received in signals:
-            if received != signal.SIGHUP:
-                LOGGER.info("%s: the engine stops, containers go on", received.name)
-                return
+    async def _reload_when_told(self, signals: Signals, notifier: Notifier) -> None:
+        while True:
+            await signals.reload.wait()
+            signals.reload = anyio.Event()
             notifier.reloading()
             await self._reload()
             notifier.ready()
 
-    async def _stop_when_broken(self, waiting: anyio.CancelScope) -> None:
-        if (broken := await self._log.wait_broken()) is not None:
-            LOGGER.critical("the engine stops: %s", broken)
-            waiting.cancel("the log is broken")
+    async def _stop_when_broken(self, signals: Signals, broken: list[LogBroken]) -> None:
+        if (error := await self._log.wait_broken()) is not None:
+            broken.append(error)
+            signals.stop.set()
 
     async def _reload(self) -> None:
         try:
@@ -194,15 +276,12 @@ class Daemon:
         await self._record(EngineReloaded(changed=read.changed))
 
     async def _stop(self) -> None:
-        """Finish what is being answered; with --live-restore=false containers are stopped too, as dockerd does."""
-        if self._server is not None:
-            await self._server.close(REQUEST_GRACE_S)
+        """Containers go on; with --live-restore=false they are stopped too, as dockerd does."""
         if not self._configuration.live_restore:
             await self._stop_containers()
         if not await self._bus.idle(COMMAND_GRACE_S):
             LOGGER.warning("some commands are still running: the next start settles what they leave open")
-        with suppress(LogBroken):
-            await self._record(EngineStopped(reason="signal"))
+        await self._record(EngineStopped(reason="signal"))
 
     async def _stop_containers(self) -> None:
         timeout_s = self._configuration.shutdown_timeout_s
@@ -221,15 +300,6 @@ class Daemon:
 
     async def _record(self, event: EngineStarted | EngineStopped | EngineReloaded) -> None:
         await self._log.append((Append(stream=STREAM, events=(event,)),), cause=self._cause)
-
-    def _listeners(self) -> list[Listener]:
-        tls = self._configuration.tls
-        opening = Opening(
-            group=self._configuration.group,
-            tls=server_context(ca=tls.authority, certificate=tls.certificate, key=tls.key) if tls else None,
-            allow_plain_tcp=self._configuration.allow_unauthenticated_tcp,
-        )
-        return open_listeners(self._configuration.hosts, opening, environment=os.environ)
 
     def _engine(self) -> Engine:
         composition = self._made()

@@ -8,13 +8,14 @@ import anyio.abc
 
 from events.base import Command
 from events.envelope import ENGINE, Cause, Recorded
-from events.errors import EngineError
+from events.errors import DeadlineExceeded, EngineError, Unavailable
 from events.log import EventLog
 from events.projections.state import State
 from handlers.context import Sender
 from handlers.policies.reactions import react
 
 LOGGER = logging.getLogger(__name__)
+PAUSES_S = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 60.0, 60.0, 60.0)
 
 
 class PolicyRunner:
@@ -32,13 +33,21 @@ class PolicyRunner:
                     tasks.start_soon(self._send, command, recorded, number)
 
     async def _send(self, command: Command[Any], recorded: Recorded, number: int) -> None:
-        cause = Cause(
-            actor=ENGINE,
-            command_id=f"policy-{recorded.sequence}-{number}",
-            correlation_id=recorded.cause.correlation_id,
-            causation=recorded.sequence,
-        )
-        try:
-            await self._sender(command, command_id=cause.command_id, cause=cause)
-        except EngineError as error:
-            LOGGER.warning("policy on event %d: %s: %s", recorded.sequence, command.TYPE, error)
+        """Try until it is carried out or makes no sense any more; each try is a command of its own."""
+        for attempt, pause_s in enumerate((*PAUSES_S, 0.0)):
+            cause = Cause(
+                actor=ENGINE,
+                command_id=f"policy-{recorded.sequence}-{number}-{attempt}",
+                correlation_id=recorded.cause.correlation_id,
+                causation=recorded.sequence,
+            )
+            try:
+                await self._sender(command, command_id=cause.command_id, cause=cause)
+            except (Unavailable, DeadlineExceeded) as error:
+                LOGGER.warning("policy on event %d: %s: %s", recorded.sequence, command.TYPE, error)
+                await anyio.sleep(pause_s)
+            except EngineError as error:
+                LOGGER.warning("policy on event %d: %s: %s", recorded.sequence, command.TYPE, error)
+                return
+            else:
+                return

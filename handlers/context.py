@@ -57,13 +57,6 @@ class Sender(Protocol):
         """`command_id` is the new command's id, `cause` what it is sent for."""
 
 
-class Reporter(Protocol):
-    """Publishes telemetry about a running command; nobody has to listen."""
-
-    async def __call__(self, command_id: str, report: msgspec.Struct) -> None:
-        """Publish on `progress.<command id>`."""
-
-
 class Watcher(Protocol):
     """Wakes those who wait for a stream of the log."""
 
@@ -80,7 +73,6 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     ids: Ids
     keyring: Keyring
     sender: Sender
-    reporter: Reporter
     watcher: Watcher
 
 
@@ -143,10 +135,6 @@ class Context:
         """Ask another handler, on behalf of the same actor."""
         self._sent += 1
         return await self.services.sender(command, command_id=f"{self._steps}{self._sent}", cause=self.cause)
-
-    async def report(self, report: msgspec.Struct) -> None:
-        """Publish progress: telemetry, not a fact."""
-        await self.services.reporter(self.cause.command_id, report)
 
     async def until(self, stream: str, holds: Callable[[], bool], timeout_s: float | None) -> bool:
         """Wait until `holds()` after an event on `stream`; False when it took longer than `timeout_s`."""

@@ -23,6 +23,7 @@ LOGGER = logging.getLogger(__name__)
 Answer = TypeVar("Answer")
 MAXIMUM_COMMAND_BYTES = 8 * 1000 * 1000 - 64 * 1024  # below the server's max_payload, headers included
 CLOSE_S = 2.0
+PENDING_BYTES = 64 * 1024 * 1024  # what may wait while the server is away
 RESEND_S = 15.0  # what a lost message may cost at most when no reconnection told of it
 
 Handle = Callable[[CommandEnvelope], Awaitable[Reply]]
@@ -56,7 +57,7 @@ class Bus:
         self._reconnected = anyio.Event()
         self._stack = AsyncExitStack()
         self._tasks: anyio.abc.TaskGroup | None = None
-        self._running = 0
+        self._answering: set[str] = set()  # inboxes of the commands that run here
         self._idle = anyio.Event()
 
     async def __aenter__(self) -> Self:
@@ -89,6 +90,7 @@ class Bus:
             name="shiplogd",
             reconnect_time_wait=0.05,  # type: ignore[arg-type]  # seconds; a fraction works, the annotation is too narrow
             max_reconnect_attempts=-1,
+            pending_size=PENDING_BYTES,
             error_cb=self._on_error,
             reconnected_cb=self._on_reconnected,
         )
@@ -103,8 +105,9 @@ class Bus:
         """Answer commands with `handle`, each in a task of its own."""
 
         async def answer(message: Msg) -> None:
-            self._running += 1
-            self._owner.start_soon(self._answer, handle, message)
+            if message.reply not in self._answering:  # else sent again while it still runs
+                self._answering.add(message.reply)
+                self._owner.start_soon(self._answer, handle, message)
 
         await self._client.subscribe(f"{self._prefix}.cmd.>", cb=answer)
         await self._client.flush()
@@ -133,10 +136,6 @@ class Bus:
             raise kind(reply.failure.message, recorded=reply.failure.recorded)
         return msgspec.json.decode(reply.answer, type=answer_type(type(command))), reply.sequence
 
-    async def report(self, command_id: str, report: msgspec.Struct) -> None:
-        """Publish progress of a command; nobody has to listen."""
-        await self._client.publish(f"{self._prefix}.progress.{command_id}", _ENCODER.encode(report))
-
     async def _exchange(self, subject: str, payload: bytes) -> Reply:
         if len(payload) > MAXIMUM_COMMAND_BYTES:
             raise InvalidParameter(f"the request is too large: {len(payload)} of {MAXIMUM_COMMAND_BYTES} bytes")
@@ -158,16 +157,16 @@ class Bus:
     async def idle(self, timeout_s: float) -> bool:
         """Wait until no command runs; False when some still do after `timeout_s`."""
         with anyio.move_on_after(timeout_s):
-            while self._running:
+            while self._answering:
                 self._idle = anyio.Event()
                 await self._idle.wait()
-        return not self._running
+        return not self._answering
 
     async def _answer(self, handle: Handle, message: Msg) -> None:
         try:
             await self._run(handle, message)
         finally:
-            self._running -= 1
+            self._answering.discard(message.reply)
             self._idle.set()
 
     async def _run(self, handle: Handle, message: Msg) -> None:
@@ -199,8 +198,16 @@ class Bus:
             with anyio.move_on_after(RESEND_S):
                 await self._reconnected.wait()
                 self._reconnected = anyio.Event()
-            for inbox, pending in list(self._pending.items()):
+            if self._client.is_connected:
+                await self._resend_all()
+
+    async def _resend_all(self) -> None:
+        for inbox, pending in list(self._pending.items()):
+            try:
                 await self._publish(inbox, pending)
+            except Unavailable as error:
+                LOGGER.warning("a command waits for the next try: %s", error)
+                return
 
     async def _on_reconnected(self) -> None:
         LOGGER.info("connected to the command bus again")

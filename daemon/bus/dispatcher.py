@@ -54,26 +54,32 @@ class Dispatcher:
         self._table = table
         self._services = services
         self._runs: OrderedDict[str, Run] = OrderedDict()
+        self._ended = 0
 
     async def handle(self, envelope: CommandEnvelope) -> Reply:
         """Run a command, join it, or repeat its answer. Never raises an EngineError: it is in the reply."""
         known = self._runs.get(envelope.id)
         if known is not None:
             return await known.reply()
-        run = self._remember(envelope.id)
+        run = self._runs[envelope.id] = Run()
         try:
             reply = await self._recorded_reply(envelope) or await self._execute(envelope)
         except BaseException:
-            run.finish(Reply(failure=Failure(kind="unavailable", message="the engine is stopping")))
+            stopping = Failure(kind="unavailable", message="the engine is stopping")
+            self._conclude(envelope.id, run, Reply(failure=stopping))
             raise
-        run.finish(reply)
+        self._conclude(envelope.id, run, reply)
         return reply
 
-    def _remember(self, command_id: str) -> Run:
-        run = self._runs[command_id] = Run()
-        while len(self._runs) > REMEMBERED_REPLIES and next(iter(self._runs.values())).is_done:
-            self._runs.popitem(last=False)
-        return run
+    def _conclude(self, command_id: str, run: Run, reply: Reply) -> None:
+        """Only what has ended is ever forgotten, the oldest first."""
+        run.finish(reply)
+        self._runs.move_to_end(command_id)
+        self._ended += 1
+        while self._ended > REMEMBERED_REPLIES:
+            oldest = next(key for key, each in self._runs.items() if each.is_done)
+            del self._runs[oldest]
+            self._ended -= 1
 
     async def _recorded_reply(self, envelope: CommandEnvelope) -> Reply | None:
         """What an earlier daemon answered. Steps of a command aren't asked for: they end with their saga."""

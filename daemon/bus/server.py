@@ -6,6 +6,7 @@ import os
 import secrets
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import anyio
@@ -14,6 +15,7 @@ import anyio.abc
 from events.errors import Unavailable
 
 LOGGER = logging.getLogger(__name__)
+ANY_PORT = -1
 START_TIMEOUT_S = 10.0
 STOP_TIMEOUT_S = 5.0
 RESTART_PAUSE_S = 0.05
@@ -31,7 +33,7 @@ class BusServer:
         self._program = program
         self._directory = directory
         self._configuration = directory / "nats-server.conf"
-        self._port = -1
+        self._port = ANY_PORT
         self._process: anyio.abc.Process | None = None
         self.token = secrets.token_hex(32)
 
@@ -52,7 +54,7 @@ class BusServer:
         """
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._end_predecessor()
-        await self._launch()
+        await self._launch(ANY_PORT)
 
     async def supervise(self, moved: Callable[[str], None]) -> None:
         """Start it again whenever it ends, until cancelled; pauses grow while it keeps failing.
@@ -61,18 +63,24 @@ class BusServer:
         """
         pause_s = RESTART_PAUSE_S
         while self._process is not None:
-            began = anyio.current_time()
+            began, before = anyio.current_time(), self.url
             code = await self._process.wait()
             LOGGER.warning("nats-server ended with status %s: starting it again", code)
             pause_s = RESTART_PAUSE_S if anyio.current_time() - began > 1 else min(2 * pause_s, RESTART_PAUSE_LIMIT_S)
             await anyio.sleep(pause_s)
-            before = self.url
-            try:
-                await self._launch()
-            except Unavailable as error:
-                LOGGER.error("nats-server can't be started again: %s", error)  # noqa: TRY400 - the text says it all
+            await self._launch_again()
             if self.url != before:
                 moved(self.url)
+
+    async def _launch_again(self) -> None:
+        """On the port that clients know, or on any."""
+        for port in (self._port, ANY_PORT):
+            try:
+                await self._launch(port)
+            except (Unavailable, OSError) as error:
+                LOGGER.error("nats-server can't be started again: %s", error)  # noqa: TRY400 - the text says it all
+            else:
+                return
 
     async def stop(self) -> None:
         """End it, by force if it doesn't in time."""
@@ -87,23 +95,36 @@ class BusServer:
         with anyio.CancelScope(shield=True):
             await process.wait()
 
-    async def _launch(self) -> None:
+    async def _launch(self, port: int) -> None:
+        """Raises Unavailable, with nothing left running."""
         for path in self._directory.glob("*.ports"):
             path.unlink(missing_ok=True)
-        self._write_configuration()
+        self._write_configuration(port)
         command = [self._program, "--config", str(self._configuration)]
-        self._process = await anyio.open_process(
+        process = self._process = await anyio.open_process(
             command, stdin=None, stdout=None, stderr=None, start_new_session=True, cwd=self._directory
         )
-        with anyio.move_on_after(START_TIMEOUT_S):
-            while self._process.returncode is None:
-                port = self._read_port(self._process.pid)
-                if port is not None:
-                    self._port = port
-                    return
-                await anyio.sleep(0.001)
-        self._port = -1  # the next try may have another
-        raise Unavailable(f"nats-server ({self._program}) did not start; see {self._directory / 'nats-server.log'}")
+        try:
+            with anyio.fail_after(START_TIMEOUT_S):
+                self._port = await self._announced_port(process)
+        except BaseException as error:
+            with anyio.CancelScope(shield=True), suppress(ProcessLookupError):
+                process.kill()
+                await process.wait()
+            if isinstance(error, TimeoutError):
+                raise self._not_started() from error
+            raise
+
+    async def _announced_port(self, process: anyio.abc.Process) -> int:
+        while process.returncode is None:
+            port = self._read_port(process.pid)
+            if port is not None:
+                return port
+            await anyio.sleep(0.001)
+        raise self._not_started()
+
+    def _not_started(self) -> Unavailable:
+        return Unavailable(f"nats-server ({self._program}) did not start; see {self._directory / 'nats-server.log'}")
 
     def _read_port(self, pid: int) -> int | None:
         path = self._directory / f"nats-server_{pid}.ports"
@@ -113,10 +134,10 @@ class BusServer:
             return None
         return int(urls[0].rpartition(":")[2])
 
-    def _write_configuration(self) -> None:
+    def _write_configuration(self, port: int) -> None:
         """The credential goes into a file of our own, never into arguments or the environment."""
         text = (
-            f'host: "127.0.0.1"\nport: {self._port}\nports_file_dir: "{self._directory}"\n'
+            f'host: "127.0.0.1"\nport: {port}\nports_file_dir: "{self._directory}"\n'
             f'authorization {{ token: "{self.token}" }}\nmax_payload: {MAXIMUM_PAYLOAD}\n'
             f'log_file: "{self._directory / "nats-server.log"}"\nlogfile_size_limit: 1MB\n'
         )

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from events.envelope import Recorded
-from events.messages import container, system
+from events.messages import container
 from events.projections.containers import Containers
 from events.projections.execs import Execs
 from events.projections.images import Images
@@ -17,7 +17,6 @@ class State:
 
     def __init__(self) -> None:
         self.sequence = 0
-        self.boot_id = ""  # of the kernel, at the newest start of a daemon
         self.containers = Containers()
         self.execs = Execs()
         self.images = Images()
@@ -33,7 +32,6 @@ class State:
             "layer": self.layers.apply,
             "network": self.networks.apply,
             "sandbox": self.sandboxes.apply,
-            "system": self._apply_system,
             "volume": self.volumes.apply,
         }
 
@@ -54,7 +52,3 @@ class State:
                 self.execs.forget(container_id)
             case _:
                 pass
-
-    def _apply_system(self, recorded: Recorded) -> None:
-        if isinstance(recorded.event, system.EngineStarted):
-            self.boot_id = recorded.event.boot_id

@@ -133,6 +133,26 @@ def test_sockets_and_readiness_by_the_service_manager(engine):
     assert engine.socket.exists()  # the manager's
 
 
+def test_a_second_daemon_on_the_same_exec_root_is_refused_whatever_its_data(engine):
+    engine.start()
+    second = ["-H", f"unix://{engine.directory}/2.sock", "--data-root", f"{engine.directory}/d2"]
+    refused = shiplogd("--instance", "other", *second, "--exec-root", str(engine.exec_root))
+    assert refused.returncode == 1
+    assert str(engine.process.pid).encode() in refused.stderr
+    assert engine.out("version", "--format", "{{.Server.Os}}") == "linux"
+
+
+def test_a_stop_while_it_boots_is_orderly(engine):
+    engine.start()
+    engine.stop()
+    command = [sys.executable, "-m", "daemon", "--instance", engine.instance, "-H", f"unix://{engine.socket}"]
+    command += ["--data-root", str(engine.data_root), "--exec-root", str(engine.exec_root)]
+    engine.process = subprocess.Popen(["nsenter", f"--net=/run/netns/{engine.namespace}", *command], cwd=ROOT)
+    wait_until(lambda: (engine.exec_root / "shiplogd.pid").exists(), "it boots")
+    assert engine.stop() == 0
+    assert not (engine.exec_root / "shiplogd.pid").exists()
+
+
 def test_storage_driver_vfs(engine):
     engine.start("--storage-driver", "vfs")
     engine.load_busybox()

@@ -7,7 +7,9 @@ import tarfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import anyio
 import msgspec
+from typing_extensions import override
 
 from events.errors import InvalidParameter, SystemFailure
 from handlers.compression import CutShort, blocks
@@ -96,6 +98,29 @@ class FakeGraphDriver:
                 raise SystemFailure(f"layer {lower} is absent")
             return self._layers[lower]
         return {}
+
+
+class PausingDriver(FakeGraphDriver):
+    """Stops within `unpack` and `create`, once its layer is there, until it is told to go on."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.reached, self.go_on = anyio.Event(), anyio.Event()
+
+    @override
+    async def unpack(self, cache_id: str, lineage: Sequence[str], path: str, offset: int, length: int) -> Unpacked:
+        unpacked = await super().unpack(cache_id, lineage, path, offset, length)
+        await self._pause()
+        return unpacked
+
+    @override
+    async def create(self, cache_id: str, lineage: Sequence[str]) -> None:
+        await super().create(cache_id, lineage)
+        await self._pause()
+
+    async def _pause(self) -> None:
+        self.reached.set()
+        await self.go_on.wait()
 
 
 def _content(path: Path, offset: int, length: int) -> bytes:

@@ -51,7 +51,6 @@ class Engine:
             ids=RandomIds(),
             keyring=MemoryKeyring(),
             sender=nobody,  # type: ignore[arg-type]  # it takes everything
-            reporter=nobody,
             watcher=nobody,
         )
         self._commands = itertools.count(1)

@@ -48,7 +48,6 @@ class Engine:
             ids=RandomIds(),
             keyring=MemoryKeyring(),
             sender=self._forward,
-            reporter=self._report,
             watcher=watcher,
         )
 

@@ -31,7 +31,6 @@ def services(log: MemoryLog) -> Services:
         ids=RandomIds(),
         keyring=MemoryKeyring(),
         sender=unreachable,
-        reporter=unreachable,
         watcher=StreamWatcher(),
     )
 
@@ -125,7 +124,9 @@ async def test_a_text_that_may_quote_a_secret_goes_to_the_client_alone():
         recorded="invalid environment variable",
     )
     (recorded,) = await events_of(log)
+    assert isinstance(recorded.event, CommandRefused)
     assert recorded.event.reason == "invalid environment variable"
+    assert recorded.reply is not None
     assert b"hunter2" not in recorded.reply
 
 
@@ -136,6 +137,7 @@ async def test_a_text_of_any_length_fits_the_bus_and_the_log():
     assert reply.failure is not None
     assert len(reply.failure.message) == MESSAGE_CHARACTERS
     (recorded,) = await events_of(log)
+    assert isinstance(recorded.event, CommandRefused)
     assert len(recorded.event.reason) == 4096
 
 

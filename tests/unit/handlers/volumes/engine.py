@@ -76,7 +76,6 @@ class Engine:
             ids=RandomIds(),
             keyring=self.keyring,
             sender=_send_nothing,
-            reporter=_report_nothing,
             watcher=self.watcher,
         )
 
