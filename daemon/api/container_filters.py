@@ -12,9 +12,9 @@ from daemon.api.filters import (
     boolean,
     check_values,
     labelled,
-    matches,
 )
 from daemon.api.lookup import visible_container
+from daemon.api.patterns import expressions
 from daemon.shapes.container_network import networks
 from daemon.shapes.container_status import STATUSES, docker_status
 from daemon.shapes.containers import mounts
@@ -71,9 +71,10 @@ def select(state: State, filters: Filters, selection: Selection) -> list[Contain
 def _predicates(state: State, filters: Filters) -> tuple[Predicate, ...]:
     check_values(filters, "status", "state", STATUSES)
     check_values(filters, "health", "health", HEALTHS)
+    named = expressions(filters, "name")
     return (
         lambda c: begins(filters, "id", c.id),
-        lambda c: matches(filters, "name", c.name) or matches(filters, "name", f"/{c.name}"),
+        lambda c: named(c.name) or named(f"/{c.name}"),
         lambda c: labelled(filters, c.config.labels),
         lambda c: not filters.get("status") or docker_status(c) in filters["status"],
         lambda _: not filters.get("health") or "none" in filters["health"],  # nothing probes, so nothing else is known

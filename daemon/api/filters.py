@@ -1,6 +1,5 @@
 """The `filters` of lists and prunes: what all nouns share. Values of a key are alternatives, keys must all hold."""
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 
 from daemon.http.query import InvalidFilter, filter_boolean
@@ -19,19 +18,6 @@ class InvalidFilterValue(InvalidParameter):
 def boolean(filters: Filters, key: str) -> bool | None:
     """The value of a filter that is true or false; None without it. Raises InvalidFilter."""
     return filter_boolean(dict(filters), key, default=False) if filters.get(key) else None
-
-
-def matches(filters: Filters, key: str, text: str) -> bool:
-    """Exactly, or as a regular expression somewhere in the text; anything matches without the filter."""
-    values = filters.get(key)
-    return not values or any(value == text or _found(value, text) for value in values)
-
-
-def _found(pattern: str, text: str) -> bool:
-    try:
-        return re.search(pattern, text) is not None
-    except re.error:
-        return False
 
 
 def equals(filters: Filters, key: str, text: str) -> bool:

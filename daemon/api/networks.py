@@ -5,8 +5,9 @@ from typing import Final
 from daemon.api.answers import as_json
 from daemon.api.bodies import NetworkBody, read_body
 from daemon.api.engine import Engine
-from daemon.api.filters import begins, boolean, equals, labelled, matches
+from daemon.api.filters import begins, boolean, equals, labelled
 from daemon.api.lookup import NoSuchNetwork, find_network
+from daemon.api.patterns import expressions
 from daemon.api.prune_filters import KEYS as PRUNE_KEYS
 from daemon.api.prune_filters import Prunable
 from daemon.http.messages import Answer, Request
@@ -31,6 +32,7 @@ async def list_networks(engine: Engine, request: Request) -> Answer:
 def select(state: State, wanted: dict[str, tuple[str, ...]]) -> list[Network]:
     """Networks that pass the filters. Raises InvalidParameter."""
     dangling = _dangling(wanted)
+    named = expressions(wanted, "name")
     for kind in wanted.get("type", ()):
         if kind not in ("builtin", "custom"):
             raise InvalidParameter(f"invalid filter: 'type'='{kind}'")
@@ -38,7 +40,7 @@ def select(state: State, wanted: dict[str, tuple[str, ...]]) -> list[Network]:
         network
         for network in state.networks
         if network.status == "ready"
-        and matches(wanted, "name", network.name)
+        and named(network.name)
         and begins(wanted, "id", network.id)
         and equals(wanted, "driver", network.driver)
         and equals(wanted, "scope", "local")

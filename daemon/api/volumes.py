@@ -7,8 +7,9 @@ from daemon.api.bodies import VolumeBody, read_body
 from daemon.api.commands import send
 from daemon.api.engine import Engine
 from daemon.api.filters import boolean as boolean_filter
-from daemon.api.filters import equals, labelled, matches
+from daemon.api.filters import equals, labelled
 from daemon.api.lookup import find_volume
+from daemon.api.patterns import expressions
 from daemon.http.messages import Answer, Request
 from daemon.http.query import boolean, filters
 from daemon.shapes.volumes import shape
@@ -28,13 +29,14 @@ async def list_volumes(engine: Engine, request: Request) -> Answer:
 
 
 def select(state: State, wanted: dict[str, tuple[str, ...]]) -> list[Volume]:
-    """Volumes that pass the filters. Raises InvalidFilter."""
+    """Volumes that pass the filters. Raises InvalidParameter."""
     dangling = boolean_filter(wanted, "dangling")
+    named = expressions(wanted, "name")
     return [
         volume
         for volume in state.volumes
         if volume.status == "ready"
-        and matches(wanted, "name", volume.name)
+        and named(volume.name)
         and equals(wanted, "driver", volume.driver)
         and labelled(wanted, volume.labels)
         and (dangling is None or dangling == (not volume.users))

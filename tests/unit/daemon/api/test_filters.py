@@ -1,10 +1,13 @@
 """Every filter of every list."""
 
+import time
+
 import pytest
 
 from daemon.api import container_filters, image_filters, networks, volumes
 from daemon.api.container_filters import Selection
-from daemon.api.filters import boolean, labelled, matches, single
+from daemon.api.filters import boolean, labelled, single
+from daemon.api.patterns import expressions, wildcards
 from daemon.api.prune_filters import Prunable, parse_until
 from daemon.http.query import InvalidFilter
 from events.errors import InvalidParameter, NotFound
@@ -42,9 +45,62 @@ def test_labels(labels, filters, passes):
     assert labelled(filters, labels) is passes
 
 
-def test_a_bad_expression_matches_nothing():
-    assert not matches({"name": ("(",)}, "name", "web")
-    assert matches({"name": ("(",)}, "name", "(")
+SLOW_S = 1.0  # a backtracking engine would need years
+
+
+@pytest.mark.parametrize("value", ["(", "a{99999999999}", "a{1,99999999999}", "(" * 5000, "((a{900}){900})"])
+def test_a_bad_expression_is_refused(value):
+    with pytest.raises(InvalidParameter, match=r"^invalid filter 'name="):
+        expressions({"name": (value,)}, "name")
+
+
+def test_the_text_itself_matches_whatever_it_would_mean():
+    assert expressions({"name": ("a+",)}, "name")("a+")
+    assert expressions({}, "name")("anything")
+    assert not expressions({"name": ("^b", "c$")}, "name")("abc ")
+
+
+def test_no_expression_takes_long():
+    began = time.perf_counter()
+    assert not expressions({"name": ("(a|aa)+$",)}, "name")("a" * 5000 + "!")
+    assert expressions({"name": ("(" * 5000 + "a" + ")" * 5000,)}, "name")("a")
+    assert not wildcards(["*a" * 20 + "b"])("a" * 5000)
+    with pytest.raises(InvalidParameter, match="syntax error in pattern"):
+        wildcards(["[" * 50_000])
+    assert time.perf_counter() - began < SLOW_S
+
+
+def test_expressions_are_counted():
+    values = tuple(map(str, range(257)))
+    with pytest.raises(InvalidParameter, match="more than 256"):
+        expressions({"name": values}, "name")
+    with pytest.raises(InvalidParameter, match="more than 256"):
+        wildcards(values)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "matching", "other"),
+    [
+        ("a*", "abc", "a/c"),
+        ("a?c", "abc", "a/c"),
+        ("[a-c]x", "bx", "dx"),
+        ("[^a-c]x", "dx", "bx"),
+        (r"[\]d]x", "]x", "1x"),
+        (r"[\d]x", "dx", "1x"),
+        (r"\*", "*", "a"),
+        ("a.c", "a.c", "abc"),
+        ("(a)", "(a)", "a"),
+    ],
+)
+def test_shell_patterns(pattern, matching, other):
+    assert wildcards([pattern])(matching)
+    assert not wildcards([pattern])(other)
+
+
+@pytest.mark.parametrize("pattern", ["[", "[]", "[-a]", "[a-]", "a\\", "[z-a]"])
+def test_malformed_shell_patterns(pattern):
+    with pytest.raises(InvalidParameter, match="syntax error in pattern"):
+        wildcards([pattern])
 
 
 def test_booleans():
