@@ -9,6 +9,8 @@ from anyio.to_thread import run_sync
 
 from handlers.kernel.calls import attempt
 
+_UNFINISHED = ".new"
+
 
 class ContentStore:
     """Files `<directory>/sha256/<hex>`, each complete and on disk (fsync) from the moment that it has its name."""
@@ -35,10 +37,14 @@ class ContentStore:
         with attempt(f"list {self._directory}"):
             return await run_sync(self._names)
 
-    async def discard(self, name: str) -> None:
-        """Remove a file that `list` told of."""
+    async def discard(self, name: str) -> bool:
+        """Remove a file that `list` told of; False when it isn't there any more. Raises SystemFailure."""
         with attempt(f"remove {name}"):
-            await run_sync(lambda: (self._directory / name).unlink(missing_ok=True))
+            try:
+                await run_sync((self._directory / name).unlink)
+            except FileNotFoundError:
+                return False
+        return True
 
     def _names(self) -> frozenset[str]:
         self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -47,7 +53,7 @@ class ContentStore:
     def _write(self, path: Path, content: bytes) -> None:
         with attempt(f"write {path}"):
             self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-            temporary = path.with_suffix(".new")
+            temporary = path.with_suffix(_UNFINISHED)
             with temporary.open("wb") as file:
                 file.write(content)
                 file.flush()
@@ -58,6 +64,16 @@ class ContentStore:
 
     def _path(self, digest: str) -> Path:
         return self._directory / digest.removeprefix("sha256:")
+
+
+def digest_of(name: str) -> str:
+    """The digest that a file below the store belongs to, finished or not."""
+    return f"sha256:{name.removesuffix(_UNFINISHED)}"
+
+
+def is_unfinished(name: str) -> bool:
+    """Whether a file has not got its final name yet."""
+    return name.endswith(_UNFINISHED)
 
 
 @contextmanager

@@ -1,12 +1,17 @@
 """An image from its configuration and its layers: whole, or nothing of it; and how one goes again."""
 
 import logging
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import anyio
 import msgspec
 
+from events import references
+from events.base import Event
+from events.envelope import Recorded
 from events.errors import EngineError
+from events.log import LogBroken
 from events.messages import image as m
 from events.messages.layer import AppliedLayer, ApplyLayer, ReleaseLayers
 from events.projections.images import Image
@@ -19,6 +24,9 @@ from handlers.images.errors import BadImageArchive
 LOGGER = logging.getLogger(__name__)
 UNDO_LIMIT_S = 600.0
 INTERRUPTED = "the engine was interrupted"
+
+# Appends the event that makes the image, or nothing, together with what follows from it: names, and an answer.
+Conclude = Callable[[tuple[Event, ...]], Awaitable[None]]
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,20 +47,23 @@ def check(plan: Plan) -> None:
         raise BadImageArchive(f"invalid manifest, layers length mismatch: expected {expected}, got {actual}")
 
 
-async def ensure_image(context: Context, plan: Plan, content: ContentStore) -> None:
+async def ensure_image(context: Context, plan: Plan, content: ContentStore, conclude: Conclude) -> None:
     """Make the image unless it is there. The caller has its turn. Raises as `create_image`."""
     await settle(context, plan.image_id, content)
     image = context.state.images.get(plan.image_id)
     if image is None:
-        await create_image(context, plan, content)
+        await create_image(context, plan, content, conclude)
     elif image.status != "ready":
-        await _revive(context, image, plan, content)
+        await content.write(plan.image_id, plan.content)  # removed by force, and containers have kept its layers
+        await conclude((_created(plan, image.layers, image.size_bytes),))
+    else:
+        await conclude(())
 
 
-async def create_image(context: Context, plan: Plan, content: ContentStore) -> None:
+async def create_image(context: Context, plan: Plan, content: ContentStore, conclude: Conclude) -> None:
     """Store the configuration and apply the layers. The caller has the image's turn; it isn't there yet.
 
-    Raises InvalidParameter for what contradicts a digest, and whatever the layer handler raises.
+    Raises InvalidParameter for what contradicts a digest, and whatever the layer handler and `conclude` raise.
     """
     check(plan)
     stream = naming.stream(plan.image_id)
@@ -61,20 +72,12 @@ async def create_image(context: Context, plan: Plan, content: ContentStore) -> N
     try:
         await content.write(plan.image_id, plan.content)
         layers = await _apply_layers(context, plan)
+        chains, size_bytes = tuple(layer.chain_id for layer in layers), sum(layer.size_bytes for layer in layers)
+        with anyio.CancelScope(shield=True):
+            await conclude((_created(plan, chains, size_bytes),))
     except BaseException as error:
         await _undo(context, plan.image_id, content, str(error) or type(error).__name__)
         raise
-    with anyio.CancelScope(shield=True):
-        await context.append(
-            stream,
-            m.ImageCreated(
-                image_id=plan.image_id,
-                config=plan.config,
-                layers=tuple(layer.chain_id for layer in layers),
-                size_bytes=sum(layer.size_bytes for layer in layers),
-                origin=plan.origin,
-            ),
-        )
 
 
 async def take_down(context: Context, image_id: str, content: ContentStore) -> None:
@@ -95,16 +98,37 @@ async def settle(context: Context, image_id: str, content: ContentStore) -> None
         await _fail(context, image_id, content, INTERRUPTED)
         return
     await take_down(context, image_id, content)
-    await context.append(naming.stream(image_id), m.ImageRemoved(image_id=image_id))
+    intent, untagged = await _removal(context, image_id)
+    cause = msgspec.structs.replace(intent.cause, actor=context.cause.actor, causation=intent.sequence)
+    await conclude_removal(context.on_behalf_of(cause), image, untagged)
 
 
-async def _revive(context: Context, image: Image, plan: Plan, content: ContentStore) -> None:
-    """It was removed by force, and containers have kept its layers: it only has to be told of again."""
-    await content.write(plan.image_id, plan.content)
-    created = m.ImageCreated(
-        image_id=image.id, config=plan.config, layers=image.layers, size_bytes=image.size_bytes, origin=plan.origin
+async def conclude_removal(context: Context, image: Image, untagged: tuple[str, ...]) -> m.RemovedImage:
+    """Record that an image that was taken down is gone; `untagged` are the canonical names that went before it."""
+    gone = (chain for chain in reversed(image.layers) if context.state.layers.get(chain) is None)
+    removed = m.RemovedImage(untagged=tuple(map(references.familiar, untagged)), deleted=(image.id, *gone))
+    await context.append(naming.stream(image.id), m.ImageRemoved(image_id=image.id), answer=removed)
+    return removed
+
+
+async def _removal(context: Context, image_id: str) -> tuple[Recorded, tuple[str, ...]]:
+    """The newest intent to remove an image, and the names that its command took away."""
+    intent: Recorded | None = None
+    untagged: list[tuple[str, str]] = []
+    async for recorded in context.log.read_stream(naming.stream(image_id)):
+        if isinstance(recorded.event, m.ImageUntagged):
+            untagged.append((recorded.cause.command_id, recorded.event.reference))
+        elif isinstance(recorded.event, m.ImageRemoveRequested):
+            intent = recorded
+    if intent is None:
+        raise LogBroken(f"the log has no intent to remove image {image_id}")
+    return intent, tuple(name for command_id, name in untagged if command_id == intent.cause.command_id)
+
+
+def _created(plan: Plan, layers: tuple[str, ...], size_bytes: int) -> m.ImageCreated:
+    return m.ImageCreated(
+        image_id=plan.image_id, config=plan.config, layers=layers, size_bytes=size_bytes, origin=plan.origin
     )
-    await context.append(naming.stream(image.id), created)
 
 
 async def _apply_layers(context: Context, plan: Plan) -> list[AppliedLayer]:

@@ -34,7 +34,7 @@ class ImageHandler:
 
     async def reconcile(self, context: Context) -> None:
         """See `Handler.reconcile`."""
-        await recovery.reconcile(context, self._content, self._scratch)
+        await recovery.reconcile(context, self._content, self._turns)
 
     async def _load(self, context: Context, command: m.LoadImages) -> m.LoadedImages:
         return await load.load_images(context, command, self._content, self._scratch, self._turns)

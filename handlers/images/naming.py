@@ -34,15 +34,21 @@ def stream(image_id: str) -> str:
 
 
 def give_names(
-    images: Images, image_id: str, names: Sequence[str], *, asked: bool, conclusion: Sequence[Event] = ()
+    images: Images,
+    image_id: str,
+    names: Sequence[str],
+    *,
+    asked: bool,
+    made: Sequence[Event] = (),
+    conclusion: Sequence[Event] = (),
 ) -> Naming:
-    """Names for an image, taken from others if need be, with events that conclude the command. Pure."""
+    """Names for an image, taken from others if need be, after the event that makes it and before others. Pure."""
     image = images.get(image_id)
     moved = {name: holder.id for name in names if (holder := images.named(name)) is not None and holder.id != image_id}
     tagged = (m.ImageTagged(image_id=image_id, reference=name, asked=asked) for name in names)
     own = Append(
         stream=stream(image_id),
-        events=(*tagged, *conclusion),
+        events=(*made, *tagged, *conclusion),
         expected=image.version if image else None,
         take=tuple(map(claim, names)),
     )

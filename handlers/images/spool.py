@@ -32,18 +32,6 @@ async def plain_file(path: Path, scratch: Path, name: str) -> AsyncIterator[Path
             await run_sync(lambda: expanded.unlink(missing_ok=True))
 
 
-async def clear(scratch: Path) -> None:
-    """Remove copies that a killed daemon left."""
-
-    def remove() -> None:
-        with attempt(f"clear {scratch}"):
-            scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
-            for path in scratch.glob(f"{PREFIX}*"):
-                path.unlink()
-
-    await run_sync(remove)
-
-
 def _is_compressed(path: Path) -> bool:
     with attempt(f"read {path}"), path.open("rb") as file:
         return compression.is_compressed(file)

@@ -17,9 +17,8 @@ OBJECT_LIMIT_S = 600.0
 
 async def reconcile(context: Context, driver: GraphDriver, turns: Turns) -> None:
     """Settle open intents, remove layers that nobody needs, then directories that the log doesn't know."""
-    for layer in tuple(context.state.layers):
-        if layer.driver == driver.name:
-            await _settle(context, layer.chain_id, driver, turns)
+    for chain in [layer.chain_id for layer in context.state.layers if layer.driver == driver.name]:
+        await _settle(context, chain, driver, turns)
     await _remove_orphans(context, driver)
 
 
@@ -27,14 +26,16 @@ async def _settle(context: Context, chain: str, driver: GraphDriver, turns: Turn
     """One stuck layer must not hold up the others; it is tried again when somebody wants it, and at the next start."""
     try:
         with anyio.fail_after(OBJECT_LIMIT_S):
-            await removal.settle(context, chain, driver)
+            async with turns.of(chain):  # the API may serve by now, and somebody may be making it again
+                await removal.settle(context, chain, driver)
             await removal.remove_unneeded(context, chain, driver, turns)  # a release may have been interrupted
     except (EngineError, TimeoutError):
         LOGGER.exception("layer %s can't be settled", chain)
 
 
 async def _remove_orphans(context: Context, driver: GraphDriver) -> None:
-    for cache_id in sorted(await driver.list() - decide.known_cache_ids(context.state)):
+    present = await driver.list()  # before the state is read: what is made meanwhile isn't in it
+    for cache_id in sorted(present - decide.known_cache_ids(context.state)):
         try:
             with anyio.fail_after(OBJECT_LIMIT_S):
                 await driver.remove(cache_id)

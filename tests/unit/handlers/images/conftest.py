@@ -17,11 +17,11 @@ from tests.fakes.sender import Engine
 class Host:
     """The engine, and shorthands for what tests ask of it."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, driver: FakeGraphDriver | None = None) -> None:
         self.directory = directory
         self.content = directory / "content" / "sha256"
         self.scratch = directory / "scratch"
-        self.driver = FakeGraphDriver(directory)
+        self.driver = driver or FakeGraphDriver(directory)
         self.engine = Engine(ImageHandler(directory / "content", self.scratch), LayerHandler(self.driver))
         self.images = self.engine.state.images
 

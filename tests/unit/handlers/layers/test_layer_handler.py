@@ -14,10 +14,11 @@ from handlers.layers import decide
 from handlers.layers.errors import LayerNotHeld, WrongDigest
 from handlers.layers.handler import LayerHandler
 from handlers.layers.ports import Unpacked
-from tests.fakes.graph_driver import FakeGraphDriver
+from tests.fakes.graph_driver import FakeGraphDriver, PausingDriver
 from tests.fakes.sender import Engine
 from tests.fakes.tars import TarBuilder, digest, gzipped
 
+LIMIT_S = 10.0
 IMAGE, OTHER = "sha256:" + "1" * 64, "sha256:" + "2" * 64
 
 
@@ -223,6 +224,26 @@ async def test_boot_settles_what_was_begun_and_removes_what_nobody_knows(host):
     assert m.LayerApplyFailed(chain_id=requested.chain_id, error="the engine was interrupted") in events
     orphans = [event.name for event in events if isinstance(event, OrphanRemoved)]
     assert orphans == ["container-gone", "stray"]
+
+
+async def test_boot_leaves_alone_what_is_made_again_beside_it(tmp_path):
+    driver = PausingDriver(tmp_path)
+    host = Host(tmp_path, driver)
+    _, diff_id = host.tar("a")
+    requested = m.LayerApplyRequested(
+        chain_id=diff_id, diff_id=diff_id, parent="", cache_id="c0ffee", driver="fake", holder=IMAGE
+    )
+    await host.engine.append(f"layer/{diff_id}", requested)
+    with anyio.fail_after(LIMIT_S):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(host.apply, "a")
+            await driver.reached.wait()
+            tasks.start_soon(host.engine.reconcile)
+            await anyio.wait_all_tasks_blocked()
+            driver.go_on.set()
+    layer = host.engine.state.layers.get(diff_id)
+    assert layer.status == "ready"
+    assert await driver.list() == {layer.cache_id}
 
 
 async def test_boot_finishes_an_interrupted_release(host):
