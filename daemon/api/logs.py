@@ -1,17 +1,23 @@
 """The endpoint that reads what a container has written."""
 
+from collections.abc import AsyncGenerator, AsyncIterator
+
+import anyio
 import msgspec
 
 from daemon.api.answers import stream_type
 from daemon.api.engine import Engine
 from daemon.api.lookup import visible_container
+from daemon.api.runs import Run
 from daemon.http.messages import Answer, Request, StreamResponse
 from daemon.http.query import boolean, text
 from daemon.http.timestamps import LOGS, timestamp
 from events.errors import InvalidParameter, Unsupported
+from events.projections.containers import Container
 from handlers.exec.ports import LogQuery
 
 ALL_LINES = -1
+_replace = msgspec.structs.replace
 
 
 class NoStreamChosen(InvalidParameter):
@@ -28,12 +34,45 @@ async def logs(engine: Engine, request: Request) -> Answer:
     query = log_query(request, engine.clock.now_ns(), framed=not is_terminal)
     if container.host.log_config.type == "none":
         raise Unsupported("configured logging driver does not support reading")
-    if not (container.is_live or container.operation == "start"):
-        query = msgspec.structs.replace(query, follow=False)  # nothing will come; as in dockerd it ends at once
     return StreamResponse(
         content_type=stream_type(request.version, is_terminal=is_terminal),
-        chunks=engine.streams.output(container.id, query),
+        chunks=_chunks(engine, container, query),
     )
+
+
+def _chunks(engine: Engine, container: Container, query: LogQuery) -> AsyncIterator[bytes]:
+    """Nothing will come of what doesn't run; as in dockerd it ends at once."""
+    if query.follow and (container.is_live or container.operation == "start"):
+        return _followed(engine, container, query)
+    return engine.streams.output(container.id, _replace(query, follow=False))
+
+
+async def _followed(engine: Engine, container: Container, query: LogQuery) -> AsyncGenerator[bytes]:
+    """A run that ended before anybody began to follow it has left all its output behind."""
+    run = Run(engine, container)
+    chunks = engine.streams.output(container.id, query)
+    first = await _first(chunks, run)
+    if first is None:
+        chunks = engine.streams.output(container.id, _replace(query, follow=False))
+    else:
+        yield first
+    async for chunk in chunks:
+        yield chunk
+
+
+async def _first(chunks: AsyncIterator[bytes], run: Run) -> bytes | None:
+    """The first chunk; None when the run ends before there is one."""
+    first: bytes | None = None
+    async with anyio.create_task_group() as tasks:
+
+        async def stop_at_the_end() -> None:
+            await run.ended()
+            tasks.cancel_scope.cancel("the run has ended")
+
+        tasks.start_soon(stop_at_the_end)
+        first = await anext(chunks, None)
+        tasks.cancel_scope.cancel("there is something to read")
+    return first
 
 
 def log_query(request: Request, now_ns: int, *, framed: bool) -> LogQuery:

@@ -120,7 +120,8 @@ async def _thaw(context: Context, container_id: str, signal: int) -> None:
 
 async def end(context: Context, c: Container) -> None:
     """SIGKILL, and wait until it has worked. Raises Unkillable."""
-    await send_signal(context, c.id, c.name, SIGKILL, asked=False)
+    with contextlib.suppress(CannotKill):  # it has ended meanwhile
+        await send_signal(context, c.id, c.name, SIGKILL, asked=False)
     if not await ended(context, c.id, KILL_TIMEOUT_S):
         raise Unkillable(c.id, KILL_TIMEOUT_S)
 

@@ -160,6 +160,37 @@ async def test_logs_of_what_does_not_run_are_not_followed():
     assert api.streams.queries[0].follow is False
 
 
+async def test_logs_of_a_run_that_ends_before_it_is_followed_are_read_to_their_end():
+    """There is nobody left to follow then, and the next run isn't meant."""
+    api = await api_with(running=True)
+    began, plain = anyio.Event(), api.streams.output
+
+    async def output(container_id, query):
+        if query.follow:
+            began.set()
+            await anyio.sleep_forever()
+        async for chunk in plain(container_id, query):
+            yield chunk
+
+    api.streams.output = output
+    api.streams.write(WEB, b"out")
+    found: list[bytes] = []
+    with anyio.fail_after(LIMIT_S):
+        answer = await api.stream("GET", "/containers/web/logs?stdout=1&follow=1")
+        async with anyio.create_task_group() as group:
+            group.start_soon(_collect, answer, found)
+            await began.wait()
+            assert found == []
+            await api.story.die(WEB)
+            await api.story.remove(WEB)
+    assert found == [b"out"]
+
+
+async def _collect(answer, found) -> None:
+    async for chunk in answer.chunks:
+        found.append(chunk)
+
+
 @pytest.mark.parametrize(("tail", "expected"), [("all", -1), ("", -1), ("zz", -1), ("-3", -1), ("0", 0), ("7", 7)])
 async def test_tails(tail, expected):
     api = await api_with()
