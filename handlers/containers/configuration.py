@@ -126,9 +126,16 @@ def fill_host(host: HostConfig, limits: HostLimits) -> HostConfig:
         restart_policy=msgspec.structs.replace(host.restart_policy, name=host.restart_policy.name or "no"),
         init=limits.init if host.init is None else host.init,
         ulimits=host.ulimits + tuple(limit for limit in limits.ulimits if limit.name not in names),
+        extra_hosts=tuple(_host_and_address(text) for text in host.extra_hosts),
         masked_paths=() if masks_off else _default(host.masked_paths, DEFAULT_MASKED_PATHS),
         readonly_paths=() if masks_off else _default(host.readonly_paths, DEFAULT_READONLY_PATHS),
     )
+
+
+def _host_and_address(text: str) -> str:
+    """`name=address`, as newer clients write it, becomes `name:address`."""
+    name, separator, address = text.partition("=")
+    return f"{name}:{address}" if separator and ":" not in name else text
 
 
 def _default(given: tuple[str, ...] | None, default: tuple[str, ...]) -> tuple[str, ...]:
@@ -157,3 +164,15 @@ def _warn(config: ContainerConfig, host: HostConfig, warnings: list[str]) -> Non
             "OOM killer is disabled for the container, but no memory limit is set, this can result in the system "
             "running out of resources."
         )
+
+
+def _warn_of_endpoints(endpoints: dict[str, EndpointConfig], warnings: list[str]) -> None:
+    for name, endpoint in endpoints.items():
+        given = {
+            "aliases": endpoint.aliases,
+            "driver options": endpoint.driver_opts,
+            "gw priority": endpoint.gw_priority,
+        }
+        for what, value in given.items():
+            if value:
+                warnings.append(f"{what} have no effect on network {name} yet")

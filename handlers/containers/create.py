@@ -1,6 +1,5 @@
 """Creating: the name is claimed with the intent, then image, layer and volumes, then the container can be started."""
 
-import os
 from pathlib import Path
 
 import anyio
@@ -32,6 +31,7 @@ from handlers.containers.mounts import plan_mounts
 from handlers.containers.saga import Saga, Undo
 from handlers.containers.secrets import split_secrets
 from handlers.context import Context
+from handlers.kernel.paths import existing
 
 NAME_ATTEMPTS = 8
 _COMPATIBLE = {"amd64": "386", "arm64": "arm"}  # what such a processor runs besides its own
@@ -46,12 +46,13 @@ async def create(context: Context, command: m.CreateContainer, limits: HostLimit
     container_id = context.ids.new()
     plan = normalise(container_id, command.config, command.host, command.endpoints, image.config.config, limits)
     _check_others(context, plan.host)
+    binds = await existing(mount.source for mount in plan.host.mounts if mount.type == "bind" and mount.source)
     mounts = plan_mounts(
         plan.config,
         plan.host,
         lambda other: _other(context, other),
         context.ids.new,
-        os.path.exists,
+        binds.__contains__,
     )
     checked = await context.send(CheckProcess(config=plan.config, host=plan.host))
     warnings = (*foreign_platform(command.platform, image, limits.platform), *plan.warnings, *checked.warnings)

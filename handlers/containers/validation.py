@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable
 
 from events.errors import InvalidParameter, SystemFailure, Unsupported
-from events.messages.container import ContainerConfig, HostConfig, RestartPolicy
+from events.messages.container import ContainerConfig, EndpointConfig, HostConfig, RestartPolicy
 from events.messages.image import HealthcheckConfig
 from handlers.containers.cpu_sets import format_set, parse_set
 from handlers.containers.errors import InvalidEnvironment, NoCommand
@@ -200,10 +200,12 @@ def _is_address(text: str) -> bool:
 def _check_security(host: HostConfig, _: HostLimits) -> None:
     for option in host.security_opt:
         key, separator, value = re.match(r"([^=:]*)([=:]?)(.*)", option, re.DOTALL).groups()  # type: ignore[union-attr]  # always matches
-        known = key == "no-new-privileges" or (separator and key in ("seccomp", "apparmor", "label"))
+        known = key in ("no-new-privileges", "writable-cgroups") or (
+            separator and key in ("seccomp", "apparmor", "label")
+        )
         if not known and option != "systempaths=unconfined":
             raise SystemFailure(f'invalid --security-opt 2: "{option}"')  # dockerd answers 500 here
-        if key == "no-new-privileges" and value not in ("", "true", "false"):
+        if key in ("no-new-privileges", "writable-cgroups") and value not in ("", "true", "false"):
             raise InvalidParameter(f'invalid --security-opt 2: "{option}"')
 
 
@@ -234,6 +236,16 @@ def _check_later(host: HostConfig, _: HostLimits) -> None:
         raise SystemFailure(f'could not select device driver "{driver}" with capabilities: [{capabilities}]')
     if host.cgroup:
         raise Unsupported("the field HostConfig.Cgroup is not supported")
+
+
+def check_endpoints(endpoints: dict[str, EndpointConfig]) -> None:
+    """What a network can't give yet."""
+    for endpoint in endpoints.values():
+        if endpoint.links:
+            raise Unsupported("links are not supported yet: containers of one network reach each other by address")
+        wanted = endpoint.ipam_config
+        if wanted is not None and (wanted.ipv6_address or wanted.link_local_ips):
+            raise Unsupported("IPv6 and link-local addresses of a container are not supported yet")
 
 
 Check = Callable[[HostConfig, HostLimits], None]

@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 from events.errors import EngineError, InvalidParameter, Unsupported
 from events.messages.container import (
     ContainerConfig,
+    EndpointConfig,
+    EndpointIpam,
     HostConfig,
     LogConfig,
     Mount,
@@ -72,6 +74,23 @@ def test_what_the_docker_cli_sends_by_default_is_normalised():
 def test_the_hostname_is_the_short_id_or_the_hosts():
     assert plan().config.hostname == "0123456789ab"
     assert plan(host=HostConfig(network_mode="host")).config.hostname == "box"
+
+
+def test_a_disabled_network_is_none():
+    assert plan(ContainerConfig(cmd=("x",), network_disabled=True)).host.network_mode == "none"
+
+
+def test_hosts_are_written_in_one_way():
+    host = HostConfig(extra_hosts=("db=10.0.0.1", "six=::1", "up:host-gateway"))
+    assert plan(host=host).host.extra_hosts == ("db:10.0.0.1", "six:::1", "up:host-gateway")
+
+
+def test_what_a_network_cannot_give_is_refused_or_named():
+    aliased = plan(endpoints={"default": EndpointConfig(aliases=("a",))})
+    assert aliased.warnings == ("aliases have no effect on network default yet",)
+    for wanted in (EndpointConfig(links=("a:b",)), EndpointConfig(ipam_config=EndpointIpam(ipv6_address="fd00::1"))):
+        with pytest.raises(Unsupported, match="not supported yet"):
+            plan(endpoints={"default": wanted})
 
 
 def test_privileged_has_nothing_masked():
