@@ -8,6 +8,8 @@ import msgspec
 from anyio.to_thread import run_sync
 
 from events import references
+from events.base import Event
+from events.log import Append
 from events.messages import image as m
 from handlers import compression
 from handlers.context import Context
@@ -31,18 +33,18 @@ async def import_image(
     path = Path(command.path)
     plan = _plan(config, await run_sync(_digest, path), path)
     answer = m.ImportedImage(image_id=plan.image_id)
+    imported = m.ImageImported(image_id=plan.image_id, name=plan.image_id)
+
+    async def conclude(made: tuple[Event, ...]) -> None:
+        def decision() -> tuple[Append, ...]:
+            images = context.state.images
+            named = naming.give_names(images, plan.image_id, names, asked=False, made=made, conclusion=(imported,))
+            return named.appends
+
+        await naming.append_decided(context, decision, answer=lambda: answer)
+
     async with turns.of(plan.image_id):
-        await ensure_image(context, plan, content)
-        imported = m.ImageImported(image_id=plan.image_id, name=plan.image_id)
-        await naming.append_decided(
-            context,
-            lambda: (
-                naming.give_names(
-                    context.state.images, plan.image_id, names, asked=False, conclusion=(imported,)
-                ).appends
-            ),
-            answer=lambda: answer,
-        )
+        await ensure_image(context, plan, content, conclude)
     return answer
 
 

@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+import msgspec
 from anyio.to_thread import run_sync
 
 from events import references
+from events.base import Event
 from events.log import Append
 from events.messages import image as m
 from handlers.context import Context
@@ -26,10 +28,20 @@ async def load_images(
     """
     async with spool.plain_file(Path(command.path), scratch, context.ids.new()) as path:
         images = await run_sync(lambda: read_images(open_archive(path), host_platform()))
-        lines: tuple[str, ...] = ()
+        loaded = m.LoadedImages(lines=())
         for image in images:
-            lines += await _take_in(context, _plan(image, path), image.names, content, turns)
-    return m.LoadedImages(lines=lines)
+            loading = Loading(plan=_plan(image, path), names=image.names, before=loaded, is_last=image is images[-1])
+            loaded = await _take_in(context, loading, content, turns)
+    return loaded
+
+
+class Loading(msgspec.Struct, frozen=True, kw_only=True):
+    """One image of an archive; the last one's events conclude the command."""
+
+    plan: Plan
+    names: tuple[str, ...]
+    before: m.LoadedImages  # what is told of the images before it
+    is_last: bool
 
 
 def _plan(image: ArchivedImage, path: Path) -> Plan:
@@ -45,21 +57,28 @@ def _plan(image: ArchivedImage, path: Path) -> Plan:
     return plan
 
 
-async def _take_in(
-    context: Context, plan: Plan, names: tuple[str, ...], content: ContentStore, turns: Turns
-) -> tuple[str, ...]:
-    image_id, images = plan.image_id, context.state.images
-    async with turns.of(image_id):
-        await ensure_image(context, plan, content)
-        loaded = m.ImageLoaded(image_id=image_id, name=image_id)
-        moved: dict[str, str] = {}
+async def _take_in(context: Context, loading: Loading, content: ContentStore, turns: Turns) -> m.LoadedImages:
+    image_id, images = loading.plan.image_id, context.state.images
+    loaded = m.ImageLoaded(image_id=image_id, name=image_id)
+    moved: dict[str, str] = {}
 
+    async def conclude(made: tuple[Event, ...]) -> None:
         def decision() -> tuple[Append, ...]:
-            decided = naming.give_names(images, image_id, names, asked=False, conclusion=(loaded,))
+            decided = naming.give_names(images, image_id, loading.names, asked=False, made=made, conclusion=(loaded,))
             moved.clear()
             moved.update(decided.moved)
             return decided.appends
 
-        await naming.append_decided(context, decision)
-    told = tuple(f"Loaded image: {references.familiar(name)}" for name in names)
-    return (*naming.moved_lines(moved), *(told or (f"Loaded image ID: {image_id}",)))
+        answer = (lambda: _told(loading, moved)) if loading.is_last else None
+        await naming.append_decided(context, decision, answer=answer)
+
+    async with turns.of(image_id):
+        await ensure_image(context, loading.plan, content, conclude)
+    return _told(loading, moved)
+
+
+def _told(loading: Loading, moved: dict[str, str]) -> m.LoadedImages:
+    """What the client is told of this image and those before it."""
+    lines = tuple(f"Loaded image: {references.familiar(name)}" for name in loading.names)
+    unnamed = (f"Loaded image ID: {loading.plan.image_id}",)
+    return m.LoadedImages(lines=(*loading.before.lines, *naming.moved_lines(moved), *(lines or unnamed)))

@@ -11,7 +11,7 @@ from events.projections.images import Image
 from handlers.context import DECISION_RETRIES, Context
 from handlers.images import naming
 from handlers.images.content import ContentStore
-from handlers.images.create import settle, take_down
+from handlers.images.create import conclude_removal, settle, take_down
 from handlers.images.removal_plan import RemovalPlan, plan_removal
 from handlers.turns import Turns
 
@@ -47,23 +47,16 @@ async def release_image(context: Context, command: m.ReleaseImage, content: Cont
 
 
 async def _carry_out(context: Context, image: Image, plan: RemovalPlan, content: ContentStore) -> m.RemovedImage:
-    untagged = tuple(references.familiar(name) for name in plan.untag)
     if plan.later or not plan.delete:
+        untagged = tuple(map(references.familiar, plan.untag))
         removed = m.RemovedImage(untagged=untagged, deleted=(image.id,) if plan.delete else ())
         await context.append_all((_untagging(image, plan),), answer=removed)
         return removed
     with anyio.move_on_after(REMOVE_LIMIT_S, shield=True):  # once announced it is finished, whoever goes away
         await context.append_all((_untagging(image, plan),))
-        return await _delete(context, image, untagged, content)
+        await take_down(context, image.id, content)
+        return await conclude_removal(context, image, plan.untag)
     raise DeadlineExceeded(f"removing image {image.id} takes longer than {REMOVE_LIMIT_S:.0f} s")
-
-
-async def _delete(context: Context, image: Image, untagged: tuple[str, ...], content: ContentStore) -> m.RemovedImage:
-    await take_down(context, image.id, content)
-    gone = (chain for chain in reversed(image.layers) if context.state.layers.get(chain) is None)
-    removed = m.RemovedImage(untagged=untagged, deleted=(image.id, *gone))
-    await context.append(naming.stream(image.id), m.ImageRemoved(image_id=image.id), answer=removed)
-    return removed
 
 
 def _untagging(image: Image, plan: RemovalPlan) -> Append:
