@@ -1,5 +1,6 @@
 """What is known of processes run in containers, and of how containers' first processes ended."""
 
+from collections import deque
 from collections.abc import Iterator
 
 import msgspec
@@ -41,15 +42,22 @@ def fold(state: Exec, event: Event) -> Exec:
             return state
 
 
-class Execs:
-    """All execs of the containers that exist, and the last exit of each container's first process.
+ENDED_KEPT = 100
+CREATED_KEPT = 1000
 
-    Execs that ended before their container's newest start are forgotten with that start.
+
+class Execs:
+    """Execs of the containers that exist, and the last exit of each container's first process.
+
+    Of each container all live ones are known, the last ENDED_KEPT that ended and the last CREATED_KEPT that wait for
+    their start. With the container's next start those that aren't live are forgotten: they can't run any more.
     """
 
     def __init__(self) -> None:
         self._by_id: dict[str, Exec] = {}
-        self._of_container: dict[str, list[str]] = {}
+        self._of_container: dict[str, dict[str, None]] = {}  # ids, oldest first
+        self._ended: dict[str, deque[str]] = {}
+        self._created: dict[str, dict[str, None]] = {}
         self._exits: dict[str, m.ProcessExited] = {}
         self._process_versions: dict[str, int] = {}
 
@@ -83,35 +91,53 @@ class Execs:
                 self._exits[container_id] = event
                 self._process_versions[container_id] = recorded.version
             case m.ExecCreated():
-                self._by_id[event.exec_id] = Exec(
-                    id=event.exec_id,
-                    container_id=event.container_id,
-                    run=event.run,
-                    config=event.config,
-                    secrets=event.secrets,
-                    version=recorded.version,
-                )
-                self._of_container.setdefault(event.container_id, []).append(event.exec_id)
+                self._create(event, recorded.version)
             case _:
                 exec_id = recorded.stream.partition("/")[2]
                 if before := self._by_id.get(exec_id):
                     after = msgspec.structs.replace(fold(before, event), version=recorded.version)
                     if isinstance(event, m.ExecStartRequested):
                         after = msgspec.structs.replace(after, start_command=recorded.cause.command_id)
-                    self._by_id[exec_id] = after
+                    self._change(before, after)
+
+    def _create(self, event: m.ExecCreated, version: int) -> None:
+        self._by_id[event.exec_id] = Exec(
+            id=event.exec_id,
+            container_id=event.container_id,
+            run=event.run,
+            config=event.config,
+            secrets=event.secrets,
+            version=version,
+        )
+        self._of_container.setdefault(event.container_id, {})[event.exec_id] = None
+        created = self._created.setdefault(event.container_id, {})
+        created[event.exec_id] = None
+        if len(created) > CREATED_KEPT:
+            self._drop(next(iter(created)))
+
+    def _change(self, before: Exec, after: Exec) -> None:
+        self._by_id[after.id] = after
+        if after.status != "created":
+            self._created.get(after.container_id, {}).pop(after.id, None)
+        if after.status == "exited" != before.status:
+            ended = self._ended.setdefault(after.container_id, deque())
+            ended.append(after.id)
+            if len(ended) > ENDED_KEPT:
+                self._drop(ended.popleft())
+
+    def _drop(self, exec_id: str) -> None:
+        gone = self._by_id.pop(exec_id)
+        self._of_container[gone.container_id].pop(exec_id)
+        self._created.get(gone.container_id, {}).pop(exec_id, None)
 
     def forget_ended(self, container_id: str) -> None:
-        """The container starts anew: its ended execs are history."""
-        ids = self._of_container.pop(container_id, [])
-        kept = [exec_id for exec_id in ids if self._by_id[exec_id].status != "exited"]
-        for exec_id in set(ids) - set(kept):
-            del self._by_id[exec_id]
-        if kept:
-            self._of_container[container_id] = kept
+        """The container starts anew: its execs are history, unless somebody has still to settle their end."""
+        for exec_id in (*self._ended.pop(container_id, ()), *self._created.get(container_id, ())):
+            self._drop(exec_id)
 
     def forget(self, container_id: str) -> None:
         """The container is gone."""
         for exec_id in self._of_container.pop(container_id, ()):
             del self._by_id[exec_id]
-        self._exits.pop(container_id, None)
-        self._process_versions.pop(container_id, None)
+        for table in (self._ended, self._created, self._exits, self._process_versions):
+            table.pop(container_id, None)

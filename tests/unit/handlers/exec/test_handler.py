@@ -283,8 +283,19 @@ async def test_an_exec_of_an_earlier_run_is_not_started_in_a_later_one(host):
             c.ContainerStartRequested(container_id=container.id, run=2),
             c.ContainerStarted(container_id=container.id, pid=1, started_at_ns=2),
         )
-        with pytest.raises(Conflict, match="is not running"):
+        with pytest.raises(NotFound, match=f"No such exec instance: {created.exec_id}"):
             await engine.send(m.StartExec(exec_id=created.exec_id))
+
+
+async def test_an_exec_that_was_created_while_its_container_started_anew_is_not_started(host):
+    async with host.daemon() as (engine, _):
+        container = await running(engine, host, "sleep", "9")
+        earlier = m.ExecCreated(
+            exec_id=new_id(), container_id=container.id, run=0, config=m.ExecConfig(), secrets=container.secrets
+        )
+        await engine.append(f"exec/{earlier.exec_id}", earlier)
+        with pytest.raises(Conflict, match="is not running"):
+            await engine.send(m.StartExec(exec_id=earlier.exec_id))
 
 
 async def test_two_starts_of_one_exec_run_it_once(host):
