@@ -242,6 +242,7 @@ async def test_boot_leaves_alone_what_is_made_again_beside_it(tmp_path):
             await anyio.wait_all_tasks_blocked()
             driver.go_on.set()
     layer = host.engine.state.layers.get(diff_id)
+    assert layer is not None
     assert layer.status == "ready"
     assert await driver.list() == {layer.cache_id}
 
