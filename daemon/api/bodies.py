@@ -1,9 +1,11 @@
 """Request bodies as structs, with the names that Docker's error messages use."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Final, TypeVar
 
 import msgspec
+from anyio import to_thread
 
 from daemon.http.json import decode_body
 from daemon.http.messages import Request
@@ -12,6 +14,7 @@ from events.messages.container import ContainerConfig, EndpointConfig, HostConfi
 
 Body = TypeVar("Body")
 
+_QUICK_BYTES: Final = 64 * 1024
 _LIST_OR_STRING: Final = frozenset({"Cmd", "Entrypoint", "Shell"})
 _CREATE_NAMES: Final = {
     "": "CreateRequest.Config",
@@ -81,17 +84,20 @@ async def read_body(
     request: Request, kind: type[Body], *, optional: bool = False, go_names: Mapping[str, str] | None = None
 ) -> Body:
     """The JSON body. Raises InvalidParameter in Docker's words."""
-    content_type = request.headers.get("content-type", "")
-    return decode_body(await request.read(), content_type, kind, optional=optional, go_names=go_names)
+    return await _decoded(request, partial(decode_body, type_=kind, optional=optional, go_names=go_names))
 
 
 async def read_create(request: Request) -> CreateBody:
     """The body of a container's create; commands may be one bare string. Raises InvalidParameter."""
-    return decode_body(
-        await request.read(),
-        request.headers.get("content-type", ""),
-        CreateBody,
-        optional=False,
-        lists_of_strings=_LIST_OR_STRING,
-        go_names=_CREATE_NAMES,
+    decode = partial(
+        decode_body, type_=CreateBody, optional=False, lists_of_strings=_LIST_OR_STRING, go_names=_CREATE_NAMES
     )
+    return await _decoded(request, decode)
+
+
+async def _decoded(request: Request, decode: Callable[[bytes, str], Body]) -> Body:
+    """A long body is decoded aside: nobody else has to wait for it."""
+    body, content_type = await request.read(), request.headers.get("content-type", "")
+    if len(body) <= _QUICK_BYTES:
+        return decode(body, content_type)
+    return await to_thread.run_sync(decode, body, content_type)

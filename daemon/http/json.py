@@ -6,8 +6,10 @@
 import json
 import math
 import re
+from array import array
 from collections.abc import Mapping
 from functools import lru_cache
+from itertools import accumulate
 from typing import TypeVar
 
 import msgspec
@@ -22,7 +24,9 @@ T = TypeVar("T")
 _ESCAPE = re.compile(r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|u[dD][89a-fA-F][0-9a-fA-F]{2}|.)")
 _SURROGATE_ESCAPE_CHARACTERS = len("\\ud800")
 _NUMBER_CHARACTERS = 32  # no number that we take is longer; int() would be slow on long ones
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)  # never goes back: one without an end takes all the rest
+_STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")  # up one, down one, as signed bytes
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[{]}"))
 _TYPE_ERROR = re.compile(r"Expected `([^`]+)`(?: [^,]*)?, got `([^`]+)`[^$]*(?:\$(.*?)`?)?", re.DOTALL)
 _MISSING = re.compile(r"Object missing required field `([^`]+)`")
 _INDEX = re.compile(r"\[[^\]]*\]")
@@ -93,8 +97,8 @@ def _parse(body: bytes) -> object:
     text = _without_lone_surrogates(body.decode("utf-8", errors="replace")).lstrip(" \t\r\n")
     try:
         value, end = _DECODER.raw_decode(text)
-    except ValueError:
-        raise InvalidJson(explain(body) or "cannot be decoded") from None
+    except ValueError as error:
+        raise InvalidJson(explain(body) or _placed(error)) from None
     except RecursionError:
         raise InvalidJson("exceeded max depth") from None
     if text[end:].strip(" \t\r\n"):
@@ -102,18 +106,18 @@ def _parse(body: bytes) -> object:
     return value
 
 
+def _placed(error: ValueError) -> str:
+    """Where a fault is that was too far away to be explained."""
+    place = f" at character {error.pos}" if isinstance(error, json.JSONDecodeError) else ""
+    return f"cannot be decoded{place}"
+
+
 def _depth(body: bytes) -> int:
     """How deep brackets are nested; text that isn't JSON gets some number."""
     if body.count(b"[") + body.count(b"{") <= DEPTH_LIMIT:
         return 0
-    depth = deepest = 0
-    for byte in _STRING.sub(b"", body):
-        if byte in b"[{":
-            depth += 1
-            deepest = max(deepest, depth)
-        elif byte in b"]}":
-            depth -= 1
-    return deepest
+    steps = _STRING.sub(b"", body).translate(_STEPS, delete=_NO_BRACKETS)
+    return max(accumulate(array("b", steps)), default=0)
 
 
 def _without_lone_surrogates(text: str) -> str:

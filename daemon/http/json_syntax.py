@@ -9,6 +9,7 @@ from typing import NoReturn
 
 from daemon.http.quoting import quoted_byte
 
+_FURTHEST_BYTES = 64 * 1024  # what comes later is seldom a fault and always slow to find
 _SPACE = re.compile(rb"[ \t\r\n]*")
 _STRING_BODY = re.compile(rb'(?:[^"\\\x00-\x1f]|\\["\\/bfnrt]|\\u[0-9a-fA-F]{4})*')
 _HEX = re.compile(rb"[0-9a-fA-F]{0,4}")
@@ -25,7 +26,7 @@ class _Wrong(Exception):
 
 
 def explain(text: bytes) -> str:
-    """The first fault of the first value in `text`; "" when it has none."""
+    """The first fault of the first value in `text`; "" when it has none near its beginning."""
     scanner = _Scanner(text)
     try:
         scanner.scan()
@@ -43,9 +44,9 @@ class _Scanner:
         self._open: list[int] = []  # brackets that wait for their partners
 
     def scan(self) -> None:
-        """Go over one value. Raises _Wrong."""
+        """Go over one value, as far as may be. Raises _Wrong."""
         step: _Step | None = self._value
-        while step is not None:
+        while step is not None and self._at < _FURTHEST_BYTES:
             step = step(self._next())
 
     # ---- steps

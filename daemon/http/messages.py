@@ -23,7 +23,7 @@ class Request(Protocol):
     actor: Actor
     wants_upgrade: bool
 
-    async def read(self, limit_bytes: int = 16 * 1024 * 1024) -> bytes:
+    async def read(self, limit_bytes: int = 4 * 1024 * 1024) -> bytes:
         """The whole body. Raises InvalidParameter when it is larger, or ends before its declared length."""
 
     def chunks(self) -> AsyncIterator[bytes]:

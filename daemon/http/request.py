@@ -57,7 +57,7 @@ class HttpRequest:
         self._wire = wire
         self._wait_gone = wait_gone
 
-    async def read(self, limit_bytes: int = 16 * 1024 * 1024) -> bytes:
+    async def read(self, limit_bytes: int = 4 * 1024 * 1024) -> bytes:
         """The whole body. Raises BodyTooLarge, BodyCutOff, BodyStalled."""
         if int(self.headers.get("content-length", "0")) > limit_bytes:
             raise BodyTooLarge(limit_bytes)

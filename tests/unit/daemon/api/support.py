@@ -185,7 +185,7 @@ class WireRequest:
         self.gone = anyio.Event()
         self._body = body
 
-    async def read(self, limit_bytes: int = 16 * 1024 * 1024) -> bytes:
+    async def read(self, limit_bytes: int = 4 * 1024 * 1024) -> bytes:
         return self._body
 
     async def chunks(self) -> AsyncIterator[bytes]:

@@ -1,4 +1,5 @@
 import json
+import time
 
 import hypothesis.strategies as st
 import msgspec
@@ -200,6 +201,28 @@ def test_names_that_docker_has_for_paths():
 
 def test_unknown_fields_may_be_deep_but_not_too_deep():
     assert decode('{"x":' + "[" * 500 + "]" * 500 + "}") == Body()
+
+
+LONG = 4 * 1024 * 1024
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        (b"[" + b"1," * (LONG // 2) + b"]", f"invalid JSON: cannot be decoded at character {LONG + 1}"),
+        (b"[" + b'"a",' * (LONG // 4) + b"x", f"invalid JSON: cannot be decoded at character {LONG + 1}"),
+        (b"[" + b'"a",' * 10 + b"x" * LONG, "invalid JSON: invalid character 'x' looking for beginning of value"),
+        (b'{"a":"' + b"x" * LONG, "invalid JSON: unexpected EOF"),
+        (b"[" + b"[]," * 600 + b'"' + b'\\"' * (LONG // 2), "invalid JSON: unexpected EOF"),
+        (b"[" * LONG, "invalid JSON: exceeded max depth"),
+        (b"[" + b"[]," * (LONG // 3) + b"[" * 600, "invalid JSON: exceeded max depth"),
+    ],
+    ids=["numbers", "strings", "early", "unterminated", "escaped-quotes", "deep", "wide-and-deep"],
+)
+def test_a_long_malformed_body_is_refused_quickly(body: bytes, text: str):
+    began = time.thread_time()
+    assert refusal(body) == text
+    assert time.thread_time() - began < 3  # far below what looking at every byte takes
 
 
 @given(st.binary(max_size=200))
