@@ -48,9 +48,11 @@ class FileKeyring:
     """A `Keyring` in a directory. Cached values and keys are bounded, and gone as soon as the key is."""
 
     def __init__(self, directory: Path) -> None:
-        """Make the directory (mode 0700) if need be."""
+        """Make the directory (mode 0700) if need be; a key that a killed process never finished goes. One at a time."""
         directory.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
         directory.chmod(DIRECTORY_MODE)
+        for draft in directory.glob(f"*{_DRAFT_SUFFIX}"):
+            draft.unlink()
         self._directory = directory
         self._changing = anyio.Lock()
         self._durable: OrderedDict[str, bytes] = OrderedDict()  # owner -> key known to be on disk

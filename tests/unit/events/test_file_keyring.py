@@ -80,6 +80,13 @@ async def test_an_interrupted_creation_is_cleared_away(tmp_path: Path) -> None:
     assert is_empty(tmp_path)
 
 
+async def test_a_key_that_was_never_finished_goes_at_the_next_start(tmp_path: Path) -> None:
+    await FileKeyring(tmp_path).seal("container/a", b"x")
+    only_file(tmp_path).rename(only_file(tmp_path).with_suffix(".new"))
+    FileKeyring(tmp_path)
+    assert is_empty(tmp_path)
+
+
 async def test_a_damaged_file_is_named_and_holds_up_nobody(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     sealed = await FileKeyring(tmp_path).seal("container/a", b"secret")
     path = only_file(tmp_path)

@@ -293,10 +293,10 @@ async def test_an_exec_runs_once():
     api = await running()
     await api.story.exec("e1", WEB, "ls")
     await api.story.start_exec("e1")
-    text = await refused(api, Conflict, "POST", "/exec/e1/start", {"Detach": True})
+    text = await refused(api, Conflict, "POST", "/exec/e1/start", {"Detach": False})
     assert text == "Error: Exec command e1 is already running"
     await api.story.end_exec("e1")
-    text = await refused(api, Conflict, "POST", "/exec/e1/start", {"Detach": True})
+    text = await refused(api, Conflict, "POST", "/exec/e1/start", {"Detach": False})
     assert text == "Error: Exec command e1 has already run"
 
 
