@@ -41,7 +41,7 @@ class VolumeHandler:
 
     async def reconcile(self, context: Context) -> None:
         """Settle open intents, remove what nobody knows, destroy keys without a volume."""
-        await recovery.reconcile(context, self._drivers, self.settle)
+        await recovery.reconcile(context, self._drivers, self._turns, self._finish)
 
     async def create(self, context: Context, command: m.CreateVolume) -> m.CreatedVolume:
         """Make a volume, or answer with the one that has the name. Raises InvalidParameter, NameConflict."""
@@ -86,12 +86,8 @@ class VolumeHandler:
             if volume is not None:
                 await unmount(context, self._driver_of(volume), volume, command.container_id)
 
-    async def settle(self, context: Context, volume: Volume) -> None:
-        """Bring the volume's open intent to its outcome; the outcome's cause is the context's."""
-        async with self._turns.of(volume.name):
-            await self._finish(context, volume)
-
     async def _finish(self, context: Context, volume: Volume | None) -> None:
+        """Bring its open intent, if it has one, to its outcome. The caller has its turn."""
         if volume is None:
             return
         if volume.status == "creating":

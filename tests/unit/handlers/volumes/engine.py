@@ -26,7 +26,7 @@ class Engine:
         self.clock = SetClock()
         self.log = MemoryLog(self.clock)
         self.keyring = MemoryKeyring()
-        self.driver = FakeVolumeDriver()
+        self.driver: FakeVolumeDriver = FakeVolumeDriver()
         self._ids = itertools.count(1)
         self.start()
 
@@ -42,6 +42,10 @@ class Engine:
         """Start again and recover."""
         self.start()
         self.state.apply([recorded async for recorded in self.log.read(limit=0)])
+        await self.recover()
+
+    async def recover(self) -> None:
+        """Recover, also beside commands."""
         cause = Cause(actor=RECOVERY, command_id="recovery", correlation_id="recovery")
         await self.handler.reconcile(Context(self._services(), cause))
 

@@ -1,12 +1,60 @@
 """What a boot makes of volumes that a killed daemon left in the middle of something."""
 
+from collections.abc import Awaitable, Callable
+
+import anyio
 import msgspec
 import pytest
+from typing_extensions import override
 
 from events.messages import volume as m
+from tests.fakes.keyring import MemoryKeyring
+from tests.fakes.volume_driver import FakeVolumeDriver
 from tests.unit.handlers.volumes.engine import Engine
 
 STREAM, CLAIM = "volume/data", ("volume/data",)
+LIMIT_S = 10.0
+Meanwhile = Callable[[], Awaitable[object]]
+
+
+class PausingDriver(FakeVolumeDriver):
+    """Stops within `create` until it is told to go on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reached, self.go_on = anyio.Event(), anyio.Event()
+
+    @override
+    async def create(self, name: str, options: dict[str, str]) -> str:
+        self.reached.set()
+        await self.go_on.wait()
+        return await super().create(name, options)
+
+
+class LateDriver(FakeVolumeDriver):
+    """Something happens just before it lists its volumes."""
+
+    def __init__(self, meanwhile: Meanwhile) -> None:
+        super().__init__()
+        self._meanwhile = meanwhile
+
+    @override
+    async def list(self) -> frozenset[str]:
+        await self._meanwhile()
+        return await super().list()
+
+
+class LateKeyring(MemoryKeyring):
+    """Something happens just before it tells whose keys it has."""
+
+    def __init__(self, meanwhile: Meanwhile) -> None:
+        super().__init__()
+        self._meanwhile = meanwhile
+
+    @override
+    async def owners(self) -> tuple[str, ...]:
+        await self._meanwhile()
+        return await super().owners()
 
 
 @pytest.fixture
@@ -92,3 +140,31 @@ async def test_a_boot_without_anything_open_writes_nothing(engine):
     before = await engine.tags()
     await engine.restart()
     assert await engine.tags() == before
+
+
+async def test_what_a_command_finishes_meanwhile_is_not_done_again(engine):
+    driver = engine.driver = PausingDriver()
+    engine.start()
+    await engine.append(STREAM, m.VolumeCreateRequested(name="data", driver="local"), take=CLAIM)
+    with anyio.fail_after(LIMIT_S):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(engine, m.CreateVolume(name="data"))
+            await driver.reached.wait()
+            tasks.start_soon(engine.recover)
+            await anyio.wait_all_tasks_blocked()
+            driver.go_on.set()
+    assert await engine.tags() == ["volume.create_requested", "volume.created"]
+    assert driver.calls == ["create data"]
+
+
+async def test_a_volume_made_while_orphans_are_looked_for_stays(engine):
+    engine.driver = LateDriver(lambda: engine(m.CreateVolume(name="late")))
+    await engine.restart()
+    assert set(engine.driver.volumes) == {"late"}
+
+
+async def test_a_key_made_while_orphans_are_looked_for_stays(engine):
+    options = {"type": "tmpfs", "device": "tmpfs"}
+    engine.keyring = LateKeyring(lambda: engine(m.CreateVolume(name="late", options=options)))
+    await engine.restart()
+    assert await engine.keyring.owners() == ("volume/late",)
