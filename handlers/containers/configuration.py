@@ -51,9 +51,13 @@ def normalise(
     check_config(merged)
     warnings: list[str] = []
     full = fill_host(host, limits)
+    if config.network_disabled:
+        full = msgspec.structs.replace(full, network_mode="none")
     check_host(full, limits)
+    check_endpoints(endpoints)
     check_no_nul({"Config": merged, "HostConfig": full, "EndpointsConfig": endpoints})
     _warn(merged, full, warnings)
+    _warn_of_endpoints(endpoints, warnings)
     mode = full.network_mode
     if not merged.hostname:
         hostname = limits.hostname if mode == "host" or full.uts_mode == "host" else container_id[:12]
