@@ -6,7 +6,8 @@ import msgspec
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Times in seconds, sizes in bytes."""
 
-    connections: int = 1024  # at once; further ones get 503
+    connections: int = 4096  # at once; further ones get 503
+    handshakes: int = 64  # at once, on each listener with TLS: strangers must not take the places of those who may
     head_bytes: int = 64 * 1024
     head_timeout_s: float = 30.0  # from the first byte of a request (or the accept) to the end of its head
     idle_timeout_s: float = 300.0  # between two requests

@@ -50,7 +50,7 @@ class Server:
             headers=HeaderWriter(common_headers, clock_ns),
             limits=limits or Limits(),
         )
-        self._admitted = 0
+        self._places = _Places(self._service.limits.connections)
         self._connections: set[Connection] = set()
         self._accepting: anyio.CancelScope | None = None
         self._closing = False
@@ -101,6 +101,7 @@ class Server:
                     accepting.start_soon(self._accept, listener, connections)
 
     async def _accept(self, listener: Listener, connections: TaskGroup) -> None:
+        entry = self._places if listener.tls is None else _Places(self._service.limits.handshakes)
         while True:
             await anyio.wait_readable(listener.socket)
             try:
@@ -110,21 +111,26 @@ class Server:
                     logger.warning("cannot accept a connection on %s: %s", listener.address, error.strerror)
                     await anyio.sleep(_EXHAUSTED_PAUSE_S)
                 continue
-            if self._admitted < self._service.limits.connections:
-                self._admitted += 1
-                connections.start_soon(self._handle, accepted, address, listener)
+            if entry.take():
+                connections.start_soon(self._handle, accepted, address, listener, entry)
             else:
                 _turn_away(accepted, listener)
 
-    async def _handle(self, accepted: socket.socket, address: object, listener: Listener) -> None:
+    async def _handle(self, accepted: socket.socket, address: object, listener: Listener, entry: "_Places") -> None:
+        """Serve a client that has a place in `entry`; one that has shown who it is moves on to those of all clients."""
+        place: _Places | None = entry
         try:
             timeout_s = self._service.limits.head_timeout_s
             if greeted := await greet(accepted, address, listener.tls, timeout_s=timeout_s):
-                await self._converse(accepted, *greeted)
+                if place is not self._places:
+                    entry.leave()
+                    place = self._places if self._places.take() else None
+                await (self._converse(accepted, *greeted) if place else _refuse(greeted[0], timeout_s))
         except Exception:  # one client's trouble is never another's
             logger.exception("a connection on %s failed", listener.address)
         finally:
-            self._admitted -= 1
+            if place:
+                place.leave()
             accepted.close()
 
     async def _converse(self, accepted: socket.socket, stream: ByteStream, actor: Actor) -> None:
@@ -139,6 +145,31 @@ class Server:
             self._connections.discard(connection)
             if self._closing and not self._connections:
                 self._none_left.set()
+
+
+class _Places:
+    """So many clients at once."""
+
+    def __init__(self, limit: int) -> None:
+        self._free = limit
+
+    def take(self) -> bool:
+        """Whether there was a place."""
+        if self._free <= 0:
+            return False
+        self._free -= 1
+        return True
+
+    def leave(self) -> None:
+        """Give one back."""
+        self._free += 1
+
+
+async def _refuse(stream: ByteStream, timeout_s: float) -> None:
+    """Say 503 to a known client that is one too many."""
+    with anyio.move_on_after(timeout_s), contextlib.suppress(OSError, anyio.BrokenResourceError):
+        await stream.send(_FULL)
+    await close(stream)
 
 
 def _turn_away(accepted: socket.socket, listener: Listener) -> None:

@@ -1,4 +1,5 @@
 import ssl
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import anyio
@@ -96,5 +97,25 @@ async def test_hijacked_under_tls(tmp_path: Path):
 async def test_one_too_many_under_tls(tmp_path: Path):
     authority = Authority(tmp_path)
     async with serving([route(hello)], tls=authority.server(), limits=Limits(connections=0)) as run:
-        with pytest.raises((OSError, anyio.BrokenResourceError, anyio.EndOfStream)):
-            await connect(run.port, authority.client())
+        answer = await ask(run.port, authority.client(*authority.issue("me")))
+    assert answer.startswith(b"HTTP/1.1 503 ")
+
+
+async def test_strangers_who_say_nothing_take_nobody_s_place(tmp_path: Path):
+    authority = Authority(tmp_path)
+    limits = Limits(connections=1, handshakes=2)
+    async with serving([route(hello)], tls=authority.server(), limits=limits) as run, AsyncExitStack() as silent:
+        strangers = [await silent.enter_async_context(await anyio.connect_tcp("127.0.0.1", run.port)) for _ in range(3)]
+        assert await read_to_end(strangers[-1]) == b""  # one too many even here: the door of the listener is full
+        assert (await run.exchange(get())).endswith(b"hello")
+
+
+async def test_a_place_at_the_door_comes_back(tmp_path: Path):
+    authority = Authority(tmp_path)
+    me = authority.client(*authority.issue("me"))
+    async with serving([route(hello)], tls=authority.server(), limits=Limits(handshakes=1)) as run:
+        for _ in range(2):
+            async with await connect(run.port, me) as held:  # shaken hands: the door is free, as long as this lasts
+                await held.send(get(close=False))
+                await read_until(held, b"hello")
+                assert (await ask(run.port, me)).endswith(b"hello")
