@@ -87,4 +87,4 @@ class NotShareable(Conflict):
 def refused(error: StartError) -> EngineError:
     """A program that isn't there or can't run is the client's mistake (400), anything else the host's (500)."""
     kind = InvalidParameter if error.exit_code in (126, 127) else SystemFailure
-    return kind(error.message)
+    return kind(error.message, recorded=error.recorded)

@@ -6,7 +6,7 @@ import anyio
 import msgspec
 
 from events.container_lookup import find_container
-from events.errors import EngineError
+from events.errors import EngineError, reason_of
 from events.log import Append
 from events.messages import exec as m
 from events.projections.containers import Container
@@ -138,7 +138,7 @@ def check_enterable(container: Container, name: str) -> None:
 async def _fail(context: Context, found: Exec, error: BaseException) -> None:
     cause = error.__cause__
     code = NOT_FOUND if isinstance(cause, StartError) and cause.exit_code == NOT_FOUND else NOT_EXECUTABLE
-    reason = str(error) if isinstance(error, EngineError) else type(error).__name__
+    reason = reason_of(error) if isinstance(error, EngineError) else type(error).__name__
     event = m.ExecStartFailed(exec_id=found.id, exit_code=code, error=reason)
     with anyio.CancelScope(shield=True):
         await context.append(f"exec/{found.id}", event)

@@ -58,10 +58,13 @@ class ExecPlan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StartError(Exception):
-    """The runtime couldn't make the process. `exit_code`: 127 not found, 126 not executable, 128 else."""
+    """The runtime couldn't make the process. `exit_code`: 127 not found, 126 not executable, 128 else.
 
-    def __init__(self, message: str, exit_code: int) -> None:
-        self.message, self.exit_code = message, exit_code
+    `message` may quote the command; `recorded` is what the log may hold of it.
+    """
+
+    def __init__(self, message: str, exit_code: int, *, recorded: str) -> None:
+        self.message, self.exit_code, self.recorded = message, exit_code, recorded
         super().__init__(message)
 
 

@@ -6,7 +6,7 @@ from functools import partial
 import anyio
 import msgspec
 
-from events.errors import DeadlineExceeded, EngineError
+from events.errors import DeadlineExceeded, EngineError, reason_of
 from events.log import Append, ClaimTaken
 from events.messages.network import (
     ConnectSandbox,
@@ -147,7 +147,7 @@ class Connect:
         with anyio.move_on_after(UNDO_LIMIT_S, shield=True):
             try:
                 await take_down(self._parts, container_id, plan.endpoints, plan.ports)
-                failed = SandboxConnectFailed(container_id=container_id, error=str(cause) or type(cause).__name__)
+                failed = SandboxConnectFailed(container_id=container_id, error=reason_of(cause))
                 await context.append(_stream(command), failed, release=plan.claims)
             except EngineError as error:
                 _log.error("sandbox %s is left half made: %s", container_id, error)  # cause follows

@@ -120,6 +120,8 @@ async def test_what_cannot_run_is_refused_in_dockers_words(host):
         wording = r'^OCI runtime exec failed: .*exec: "nosuch": executable file not found in \$PATH: unknown$'
         with pytest.raises(InvalidParameter, match=wording):
             await engine.send(m.StartExec(exec_id=created.exec_id))
+        kept = (await event_of(engine, f"exec/{created.exec_id}", m.ExecStartFailed)).error
+        assert kept == "OCI runtime exec failed: exec: executable file not found in $PATH: unknown"
 
 
 async def test_the_end_of_a_container_ends_its_execs(host):

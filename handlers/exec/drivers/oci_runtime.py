@@ -89,8 +89,8 @@ class OciRuntime:
     async def _checked(self, runtime: str, *arguments: str) -> None:
         completed = await self._run(runtime, *arguments)
         if completed.code != 0:
-            name = Path(runtime).name
-            raise SystemFailure(f"{name} {' '.join(arguments)}: {completed.output.strip()} (exit {completed.code})")
+            what, code = f"{Path(runtime).name} {' '.join(arguments)}", f"exit {completed.code}"
+            raise SystemFailure(f"{what}: {completed.output.strip()} ({code})", recorded=f"{what}: {code}")
 
     async def _run(self, runtime: str, *arguments: str) -> processes.Completed:
         return await processes.run([runtime, *self.global_arguments(runtime), *arguments], timeout_s=COMMAND_TIMEOUT_S)

@@ -129,8 +129,9 @@ async def test_the_end_of_a_process_becomes_one_event(host):
 async def test_a_program_that_is_missing_is_the_clients_mistake(host):
     async with host.daemon() as (engine, _):
         container = await a_container(engine, "/nosuch")
-        with pytest.raises(InvalidParameter, match="no such file or directory"):
+        with pytest.raises(InvalidParameter, match=r'"/nosuch": .*no such file or directory') as refusal:
             await engine.send(host.create(container))
+        assert refusal.value.recorded.endswith("OCI runtime create failed: exec: no such file or directory")
         unknown = m.CreateProcess(container_id=new_id(), rootfs=host.rootfs, namespace_path="", mounts=())
         with pytest.raises(NotFound):
             await engine.send(unknown)
@@ -242,8 +243,11 @@ async def test_an_exec_that_cannot_run_has_dockers_exit_code(host, program, code
     async with host.daemon() as (engine, _):
         container = await running(engine, host, "sleep", "9")
         created = await engine.send(inside(container, program))
-        with pytest.raises(InvalidParameter, match=r"^OCI runtime exec failed: .*: unknown$"):
+        with pytest.raises(InvalidParameter, match=rf'^OCI runtime exec failed: .*"{program}".*: unknown$') as refusal:
             await engine.send(m.StartExec(exec_id=created.exec_id))
+        failed = await event_of(engine, f"exec/{created.exec_id}", m.ExecStartFailed)
+        assert failed.error == refusal.value.recorded
+        assert program not in failed.error
         found = engine.state.execs.get(created.exec_id)
         assert found is not None
         assert (found.status, found.exit_code) == ("exited", code)
