@@ -9,7 +9,7 @@ from events.messages.container import ContainerConfig, EndpointConfig, HostConfi
 from events.messages.image import HealthcheckConfig, RunConfig
 from handlers.containers.kernel_texts import check_no_nul
 from handlers.containers.limits import HostLimits
-from handlers.containers.validation import check_config, check_host
+from handlers.containers.validation import check_config, check_endpoints, check_host
 
 _LARGEST_NUMBER = 2**63 - 1  # of the API, and of the runtimes
 DEFAULT_MASKED_PATHS = (
