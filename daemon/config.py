@@ -148,7 +148,8 @@ def _build(raw: dict[str, object], given: dict[str, object], path: Path) -> Conf
     read = directives.Directives(raw)
     directives.refuse_later(read)
     instance = directives.instance(read, directives.instance_name(given))
-    hosts = read.all("hosts", values.host) or (f"unix://{instance.exec_root / _SOCKET}",)
+    default_socket = instance.exec_root / _SOCKET
+    hosts = read.all("hosts", lambda value: values.host(value, default_socket)) or (f"unix://{default_socket}",)
     tls = directives.tls(read)
     allow_plain = read.truth("allow-unauthenticated-tcp", default=False)
     if tls is None and not allow_plain and any(host.startswith("tcp://") for host in hosts):

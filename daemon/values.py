@@ -24,6 +24,7 @@ CGROUP_DRIVERS = ("cgroupfs", "systemd")
 ULIMITS = frozenset(
     "core cpu data fsize locks memlock msgqueue nice nofile nproc rss rtprio rttime sigpending stack".split()
 )
+GREATEST_GROUP = 2**32 - 2  # the next number means "leave as it is" to chown(2)
 MINIMUM_MTU = 68  # RFC 791: every module must be able to forward a datagram of so many octets
 MAXIMUM_MTU = 65535
 PLAIN_PORT, TLS_PORT = 2375, 2376
@@ -90,22 +91,24 @@ def readable(value: object) -> Path:
 
 
 def group(value: object) -> str:
-    """The name of a group of this host."""
+    """A group of this host by name, any group by number, or "": the daemon's own."""
+    name = text(value)
     try:
-        grp.getgrnam(text(value))
-    except KeyError:
+        if name and not (name.isascii() and name.isdecimal() and int(name) <= GREATEST_GROUP):
+            grp.getgrnam(name)
+    except (KeyError, ValueError):
         raise ValueError(f"group {value} not found") from None
-    return text(value)
+    return name
 
 
-def host(value: object) -> str:
-    """An address for the API: unix://PATH, tcp://HOST[:PORT], fd://[NAME]; in full."""
+def host(value: object, default_socket: Path) -> str:
+    """An address for the API: unix://[PATH], tcp://HOST[:PORT], fd://[NAME]; in full."""
     address = text(value).strip()
     scheme, separator, rest = address.partition("://")
     if not separator:
         scheme, rest = "tcp", address
-    if scheme == "unix" and rest.startswith("/"):
-        return f"unix://{rest}"
+    if scheme == "unix" and (not rest or rest.startswith("/")):
+        return f"unix://{rest or default_socket}"
     if scheme == "fd":
         return f"fd://{rest}"
     if scheme != "tcp" or not rest:

@@ -83,6 +83,8 @@ FLAG_AND_FILE = [
     ),
     (["-p", "/run/x.pid"], {"pidfile": "/run/x.pid"}, "pidfile", Path("/run/x.pid")),
     (["-G", "root"], {"group": "root"}, "group", "root"),
+    (["--group", "0"], {"group": "0"}, "group", "0"),
+    (["--group", ""], {"group": ""}, "group", ""),
     (["-H", "unix:///a", "-H", "fd://"], {"hosts": ["unix:///a", "fd://"]}, "hosts", ("unix:///a", "fd://")),
     (
         ["--default-ulimit", "nofile=10:20", "--default-ulimit", "core=0"],
@@ -145,6 +147,7 @@ REFUSED = [
     (["--tlscert", "/x"], {}, "tlscert: it acts with --tlsverify only"),
     (["--tlsverify", "--tlscacert=/absent", "--tlscert=/absent", "--tlskey=/absent"], {}, "could not read /absent"),
     (["--group", "nobody-has-this"], {}, "group nobody-has-this not found"),
+    (["--group", "4294967295"], {}, "group 4294967295 not found"),
     (["--log-level", "loud"], {}, "log level not supported: loud"),
     (["--storage-driver", "aufs"], {}, "driver not supported: aufs"),
     (["--log-driver", "syslog"], {}, "log driver not supported: syslog"),
@@ -233,6 +236,14 @@ def test_tcp_addresses_are_completed(load, given, served):
     assert load("--allow-unauthenticated-tcp", "-H", given).hosts == (served,)
 
 
+@pytest.mark.parametrize(
+    ("instance", "served"),
+    [("default", "unix:///run/shiplog/shiplog.sock"), ("blue", "unix:///run/shiplog-blue/shiplog.sock")],
+)
+def test_a_unix_address_without_a_path_is_the_instance_s_own_socket(load, instance, served):
+    assert load("--instance", instance, "-H", "unix://", "-H", "unix:///a").hosts == (served, "unix:///a")
+
+
 def test_mutual_tls_has_docker_s_other_port(load, tmp_path):
     for name in ("ca", "cert", "key"):
         (tmp_path / name).write_text("pem")
@@ -251,6 +262,14 @@ def test_reload_takes_what_can_change_and_names_what_waits(load, tmp_path):
     assert result.postponed == ("bip",)
     assert (result.configuration.debug, result.configuration.labels) == (True, ())
     assert (result.configuration.network.bip, result.configuration.network.mtu) == ("10.1.0.1/24", 1400)
+
+
+def test_runtimes_wait_for_the_next_start(load, tmp_path):
+    old = load()
+    (tmp_path / "daemon.json").write_text('{"runtimes": {"crun": {"path": "crun"}}, "default-runtime": "crun"}')
+    result = config.reload(old)
+    assert (result.changed, result.postponed) == ((), ("default-runtime", "runtimes"))
+    assert result.configuration == old
 
 
 def test_reload_without_a_difference_changes_nothing(load):
