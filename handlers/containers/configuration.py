@@ -9,7 +9,7 @@ from events.messages.container import ContainerConfig, EndpointConfig, HostConfi
 from events.messages.image import HealthcheckConfig, RunConfig
 from handlers.containers.kernel_texts import check_no_nul
 from handlers.containers.limits import HostLimits
-from handlers.containers.validation import check_config, check_endpoints, check_host
+from handlers.containers.validation import check_config, check_endpoints, check_host, check_networks
 
 _LARGEST_NUMBER = 2**63 - 1  # of the API, and of the runtimes
 DEFAULT_MASKED_PATHS = (
@@ -63,6 +63,7 @@ def normalise(
         hostname = limits.hostname if mode == "host" or full.uts_mode == "host" else container_id[:12]
         merged = msgspec.structs.replace(merged, hostname=hostname)
     named = {mode if name == "default" else name: endpoint for name, endpoint in endpoints.items()}
+    check_networks(mode, named)
     return Normalised(config=merged, host=full, endpoints=named, warnings=tuple(warnings))
 
 

@@ -2,7 +2,7 @@
 
 import ipaddress
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from events.errors import InvalidParameter, SystemFailure, Unsupported
 from events.messages.container import ContainerConfig, EndpointConfig, HostConfig, RestartPolicy
@@ -53,6 +53,21 @@ def _check_healthcheck(check: HealthcheckConfig) -> None:
         raise InvalidParameter("Retries in Healthcheck cannot be negative")
     if check.test and check.test[0] not in ("NONE", "CMD", "CMD-SHELL"):
         raise InvalidParameter(f'Unknown health check type "{check.test[0]}" (expected CMD, CMD-SHELL or NONE)')
+
+
+def check_networks(mode: str, endpoints: Collection[str]) -> None:
+    """Refuse networks that exclude each other. `endpoints` are those that the request names."""
+    named = {mode, *endpoints}
+    if len(named) == 1:
+        return
+    if "none" in named:
+        text = "container cannot be connected to multiple networks with one of the networks in private (none) mode"
+        raise InvalidParameter(text)
+    if "host" in named:
+        raise InvalidParameter("container cannot be disconnected from host network or connected to host network")
+    if mode.startswith("container:"):
+        text = "container sharing network namespace with another container or host cannot be connected to any other"
+        raise InvalidParameter(f"{text} network")
 
 
 def check_host(host: HostConfig, limits: HostLimits) -> None:

@@ -241,3 +241,23 @@ def test_no_text_is_more_than_an_invalid_port(text):
     except InvalidParameter:
         return
     assert 0 <= first <= last <= 65535
+
+
+@pytest.mark.parametrize(
+    ("mode", "endpoints", "text"),
+    [
+        ("bridge", ("none",), "one of the networks in private \\(none\\) mode"),
+        ("none", ("bridge",), "one of the networks in private \\(none\\) mode"),
+        ("", ("host",), "connected to host network"),
+        ("host", ("bridge",), "connected to host network"),
+        ("container:web", ("bridge",), "cannot be connected to any other network"),
+    ],
+)
+def test_networks_that_exclude_each_other(mode, endpoints, text):
+    with pytest.raises(InvalidParameter, match=text):
+        plan(host=HostConfig(network_mode=mode), endpoints=dict.fromkeys(endpoints, EndpointConfig()))
+
+
+@pytest.mark.parametrize("mode", ["none", "host", "bridge", "container:web", "default"])
+def test_a_network_named_twice_is_one(mode):
+    assert plan(host=HostConfig(network_mode=mode), endpoints={mode: EndpointConfig()}).endpoints
