@@ -15,6 +15,8 @@ from handlers.networks.settings import NetworkSettings
 DEFAULT_SHM_BYTES = 64 * 1024 * 1024
 DEFAULT_SHUTDOWN_TIMEOUT_S = 15
 _SOCKET = "shiplog.sock"
+_IDLE = ("insecure-registries", "registry-mirrors")  # taken for the sake of dockerd's files; nothing pulls yet
+_LOGGER = logging.getLogger(__name__)
 LOGGING_LEVELS = {
     "debug": logging.DEBUG,
     "info": logging.INFO,
@@ -60,6 +62,13 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
         return logging.DEBUG if self.debug else LOGGING_LEVELS[self.log_level]
 
 
+def warn_of_idle(configuration: Configuration) -> None:
+    """Tell in the log which directives were given that nothing acts on yet."""
+    for key in _IDLE:
+        if configuration.sources.get(key):
+            _LOGGER.warning("%s: shown by `docker info` and nothing else: pulling is not supported yet", key)
+
+
 class Reload(msgspec.Struct, frozen=True, kw_only=True):
     """A configuration file read again."""
 
@@ -85,6 +94,8 @@ def reload(old: Configuration, path: Path | None = None) -> Reload:
     merged = {key: value for key, value in old.sources.items() if key not in changed}
     merged |= {key: new.sources[key] for key in changed if key in new.sources}
     configuration = _build(merged, old.given, new.file)
+    if not set(_IDLE).isdisjoint(changed):
+        warn_of_idle(configuration)
     return Reload(configuration=configuration, changed=changed, postponed=tuple(sorted(differing - set(changed))))
 
 

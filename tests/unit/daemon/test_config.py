@@ -272,6 +272,20 @@ def test_runtimes_wait_for_the_next_start(load, tmp_path):
     assert result.configuration == old
 
 
+def test_directives_that_nothing_acts_on_are_told(load, tmp_path, caplog):
+    config.warn_of_idle(load(insecure_registries=[], debug=True))
+    assert caplog.text == ""
+    old = load(registry_mirrors=["https://m.example"])
+    config.warn_of_idle(old)
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "registry-mirrors: shown by `docker info` and nothing else" in caplog.text
+    (tmp_path / "daemon.json").write_text('{"insecure-registries": ["10.0.0.0/8"]}')
+    caplog.clear()
+    config.reload(old)
+    assert "insecure-registries: shown by" in caplog.text
+    assert "registry-mirrors" not in caplog.text
+
+
 def test_reload_without_a_difference_changes_nothing(load):
     old = load(debug=True)
     result = config.reload(old)
