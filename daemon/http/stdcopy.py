@@ -8,7 +8,6 @@ import struct
 STDIN, STDOUT, STDERR = 0, 1, 2
 
 _HEADER = struct.Struct(">BxxxI")
-HEADER_BYTES = _HEADER.size
 
 
 def frame(stream: int, data: bytes) -> bytes:

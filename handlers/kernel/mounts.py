@@ -32,7 +32,6 @@ class MountFlag(enum.IntFlag):
     BIND = 4096
     RECURSIVE = 16384
     PRIVATE = 1 << 18
-    SLAVE = 1 << 19
     SHARED = 1 << 20
 
 
