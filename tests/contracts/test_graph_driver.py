@@ -20,6 +20,7 @@ from handlers.kernel import mounts
 from handlers.layers.drivers.overlay2 import Overlay2
 from handlers.layers.drivers.vfs import Vfs
 from handlers.layers.ports import GraphDriver
+from tests.fakes.deep_trees import dig
 from tests.fakes.graph_driver import FakeGraphDriver
 from tests.fakes.tars import TIME_NS, TarBuilder, digest, gzipped
 
@@ -423,15 +424,15 @@ async def test_remove_leaves_nothing_and_may_be_repeated(stack):
 async def test_a_tree_deeper_than_any_path_can_be_removed(stack):
     await stack.push(TarBuilder().file("x"))
     tree = await stack.tree()
-    descriptor = os.open(tree, os.O_RDONLY)
-    for _ in range(1500):
-        os.mkdir("directory", dir_fd=descriptor)
-        deeper = os.open("directory", os.O_RDONLY, dir_fd=descriptor)
-        os.close(descriptor)
-        descriptor = deeper
-    os.close(descriptor)
+    dig(tree)
     await stack.driver.remove("top")
     assert "top" not in await stack.driver.list()
+
+
+async def test_a_layer_deeper_than_can_be_made_is_refused(real_stack):
+    with pytest.raises(InvalidParameter, match="too deep"):
+        await real_stack.unpack("bad", TarBuilder().file("d/" * 1500 + "x").bytes())
+    assert "bad" not in await real_stack.driver.list()
 
 
 async def test_a_lineage_that_is_absent_is_the_hosts_failure(stack):

@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from events.errors import InvalidParameter, SystemFailure
 from handlers.compression import CutShort, blocks
-from handlers.layers.drivers.trees import delete_tree
+from handlers.kernel.trees import delete_tree
 from handlers.layers.ports import Unpacked
 
 

@@ -13,6 +13,7 @@ from events.errors import SystemFailure
 from handlers.kernel.mounts import mount, mounts, unmount
 from handlers.volumes.drivers import arrival, device
 from handlers.volumes.drivers.local import LocalDriver
+from tests.fakes.deep_trees import dig
 
 pytestmark = pytest.mark.root
 DEADLINE_S = 20.0
@@ -230,6 +231,16 @@ async def test_a_mount_that_fails_is_told_without_its_data(driver):
     with pytest.raises(SystemFailure, match=r"failed to mount local volume: mount /dev/absent:.*_data: \w") as caught:
         await driver.mount("broken", options)
     assert "secret" not in str(caught.value)
+
+
+async def test_a_tree_deeper_than_any_path_goes_with_its_volume(driver, root):
+    await driver.create("deep", {})
+    dig(root / "deep" / "_data")
+    dig(root / "deep" / arrival.INCOMING)
+    assert not await driver.settle_populate("deep")
+    assert names(root / "deep") == [".shiplog", "_data"]
+    await driver.remove("deep")
+    assert not (root / "deep").exists()
 
 
 async def test_unmarked_directories_are_nobodys(driver, root):

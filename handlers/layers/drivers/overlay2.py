@@ -20,9 +20,11 @@ from anyio.to_thread import run_sync
 from events.errors import SystemFailure
 from handlers.kernel import mounts
 from handlers.kernel.calls import attempt
+from handlers.kernel.threads import run_long
+from handlers.kernel.trees import delete_tree
 from handlers.layers.drivers import overlay_check
 from handlers.layers.drivers.lineage import Lineage
-from handlers.layers.drivers.trees import adorn_directory, delete_tree
+from handlers.layers.drivers.trees import adorn_directory
 from handlers.layers.drivers.unpacking import unpack
 from handlers.layers.ports import Unpacked
 
@@ -85,7 +87,7 @@ class Overlay2:
 
     async def remove(self, cache_id: str) -> None:
         """See `GraphDriver.remove`."""
-        await run_sync(self._remove, cache_id)
+        await run_long(self._remove, cache_id)
 
     async def list(self) -> frozenset[str]:
         """See `GraphDriver.list`."""

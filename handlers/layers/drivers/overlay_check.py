@@ -8,7 +8,7 @@ from pathlib import Path
 from events.errors import SystemFailure
 from handlers.kernel import mounts
 from handlers.kernel.calls import KernelRefused, attempt
-from handlers.layers.drivers.trees import delete_tree
+from handlers.kernel.trees import delete_tree
 from handlers.layers.drivers.whiteouts import OVERLAY_OPAQUE
 
 EMPTY = "empty"  # below the links: the lower directory of a container without an image

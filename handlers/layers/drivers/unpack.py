@@ -43,6 +43,8 @@ def main() -> None:
         answer = {"kind": error.kind, "message": str(error)}
     except OSError as error:
         answer = {"kind": SystemFailure.kind, "message": f"unpack: {reason(error.errno or 0)}"}
+    except RecursionError:
+        answer = {"kind": InvalidParameter.kind, "message": "archive/tar: directories nested too deep"}
     except MemoryError:
         answer = {"kind": InvalidParameter.kind, "message": "archive/tar: too large a header"}
     print(json.dumps(answer), flush=True)  # noqa: T201 - the answer

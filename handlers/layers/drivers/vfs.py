@@ -13,7 +13,9 @@ import anyio
 from anyio.to_thread import run_sync
 
 from handlers.kernel.calls import attempt
-from handlers.layers.drivers.trees import copy_tree, delete_tree
+from handlers.kernel.threads import run_long
+from handlers.kernel.trees import delete_tree
+from handlers.layers.drivers.trees import copy_tree
 from handlers.layers.drivers.unpacking import unpack
 from handlers.layers.ports import Unpacked
 
@@ -59,7 +61,7 @@ class Vfs:
 
     async def remove(self, cache_id: str) -> None:
         """See `GraphDriver.remove`."""
-        await run_sync(delete_tree, self._root / cache_id)
+        await run_long(delete_tree, self._root / cache_id)
 
     async def list(self) -> frozenset[str]:
         """See `GraphDriver.list`."""

@@ -5,13 +5,14 @@ entry by entry: containers that have the volume mounted keep the directory they 
 """
 
 import os
-import shutil
 from pathlib import Path
 
 import anyio.to_thread
 
 from handlers.kernel.copying import copy_attributes, copy_directory
 from handlers.kernel.openat2 import open_in_root
+from handlers.kernel.threads import run_long
+from handlers.kernel.trees import delete_tree
 
 INCOMING = ".shiplog-incoming"
 ARRIVED = ".shiplog-arrived"
@@ -38,24 +39,24 @@ async def arrive(source_descriptor: int, stage: Path, data: Path) -> None:
     """Fill `data` from an open directory by way of `stage` (on the same file system). Raises SystemFailure, OSError."""
     incoming, arrived = stage / INCOMING, stage / ARRIVED
     try:
-        await anyio.to_thread.run_sync(_make_afresh, incoming)
+        await run_long(_make_afresh, incoming)
         await copy_directory(source_descriptor, incoming)
         await anyio.to_thread.run_sync(incoming.rename, arrived)
         await anyio.to_thread.run_sync(settle, stage, data)
     finally:
         with anyio.CancelScope(shield=True):
-            await anyio.to_thread.run_sync(shutil.rmtree, incoming, True)  # noqa: FBT003  # ignore what isn't there
+            await run_long(delete_tree, incoming)
 
 
 def _make_afresh(directory: Path) -> None:
     """A copy of a killed engine may have gone on for a moment after it was discarded."""
-    shutil.rmtree(directory, ignore_errors=True)
+    delete_tree(directory)
     directory.mkdir()
 
 
 def settle(stage: Path, data: Path) -> bool:
     """Move complete content in, discard incomplete content; whether any was complete. Blocking; raises OSError."""
-    shutil.rmtree(stage / INCOMING, ignore_errors=True)
+    delete_tree(stage / INCOMING)
     arrived = stage / ARRIVED
     if not arrived.is_dir():
         return False
@@ -65,7 +66,7 @@ def settle(stage: Path, data: Path) -> bool:
         if not os.path.lexists(target):  # what a running container has made meanwhile stays
             entry.rename(target)
     copy_attributes(arrived, status, data)
-    shutil.rmtree(arrived)
+    delete_tree(arrived)
     _sync(data)
     return True
 

@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 from pathlib import Path
 
 import anyio.from_thread
@@ -11,6 +10,8 @@ import anyio.to_thread
 from events.errors import SystemFailure
 from handlers.kernel.calls import attempt
 from handlers.kernel.mounts import mounts
+from handlers.kernel.threads import run_long
+from handlers.kernel.trees import delete_tree
 from handlers.volumes.drivers import arrival, device, mount_options
 from handlers.volumes.errors import BadName, ShortName
 
@@ -52,7 +53,7 @@ class LocalDriver:
     async def remove(self, name: str) -> None:
         """Unmount and delete. Raises SystemFailure when it can't be unmounted: then nothing is deleted."""
         await self.unmount(name)
-        await anyio.to_thread.run_sync(self._remove, name)
+        await run_long(self._remove, name)
 
     async def mount(self, name: str, options: dict[str, str]) -> str:
         """Mount the device that the options name, if they name one and it isn't mounted, and return where."""
@@ -119,7 +120,7 @@ class LocalDriver:
         with attempt(f"remove {directory}"):
             if directory.is_dir():
                 _delete_content(self._data(name))
-                shutil.rmtree(directory)
+                delete_tree(directory)
 
     def _is_mounted(self, name: str) -> bool:
         path = str(self._data(name))
@@ -157,10 +158,7 @@ def _delete_content(directory: Path) -> None:
         return
     for entry in directory.iterdir():
         anyio.from_thread.check_cancelled()
-        if entry.is_dir() and not entry.is_symlink():
-            shutil.rmtree(entry)
-        else:
-            entry.unlink()
+        delete_tree(entry)
 
 
 def _sync(path: Path) -> None:
