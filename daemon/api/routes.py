@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from daemon.api import containers, execs, images, lifecycle, networks, swarm, system, volumes
+from daemon.api import containers, execs, images, lifecycle, networks, swarm, system, unsupported, volumes
 from daemon.api.attach import attach
 from daemon.api.engine import Engine
 from daemon.api.events import events
@@ -12,6 +12,8 @@ from daemon.api.top import top
 from daemon.http.messages import Route
 
 TABLE: Final[tuple[tuple[str, str, EngineEndpoint], ...]] = (
+    # what isn't there yet; first, since some of it is longer than a path below that would take it for a name
+    *((method, pattern, unsupported.refuse) for method, pattern in unsupported.MISSING),
     # the engine
     ("GET", "/_ping", system.ping),
     ("HEAD", "/_ping", system.ping),
@@ -68,6 +70,10 @@ TABLE: Final[tuple[tuple[str, str, EngineEndpoint], ...]] = (
     ("DELETE", "/networks/{id}", networks.remove_network),
     # a swarm that isn't there
     ("GET", "/swarm", swarm.refuse),
+    ("GET", "/swarm/unlockkey", swarm.refuse),
+    ("POST", "/swarm/leave", swarm.refuse),
+    ("POST", "/swarm/update", swarm.refuse),
+    ("POST", "/swarm/unlock", swarm.refuse),
     ("GET", "/nodes", swarm.refuse),
     ("GET", "/nodes/{id}", swarm.refuse),
     ("GET", "/services", swarm.refuse),
@@ -78,6 +84,9 @@ TABLE: Final[tuple[tuple[str, str, EngineEndpoint], ...]] = (
     ("GET", "/secrets/{id}", swarm.refuse),
     ("GET", "/configs", swarm.refuse),
     ("GET", "/configs/{id}", swarm.refuse),
+    ("POST", "/services/create", swarm.refuse),
+    ("POST", "/secrets/create", swarm.refuse),
+    ("POST", "/configs/create", swarm.refuse),
 )
 
 

@@ -79,11 +79,32 @@ async def test_unknown_pages():
     for method, path in (
         ("GET", "/nonsense"),
         ("POST", "/version"),
-        ("POST", "/build"),
-        ("GET", "/containers/x/stats"),
+        ("GET", "/build"),
+        ("POST", "/containers/x/stats"),
+        ("GET", "/containers/x/nonsense"),
     ):
         with pytest.raises(PageNotFound):
             await Api(Story()).send(method, path)
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/build"),
+        ("GET", "/containers/web/stats"),
+        ("HEAD", "/containers/web/archive"),
+        ("PUT", "/containers/web/archive"),
+        ("DELETE", "/containers/web/checkpoints/c"),
+        ("POST", "/images/reg:5000/a/b/push"),
+        ("GET", "/images/get"),
+        ("GET", "/images/search"),
+        ("GET", "/distribution/a/b/json"),
+        ("POST", "/plugins/vieux/sshfs/enable"),
+        ("POST", "/swarm/init"),
+    ],
+)
+async def test_what_docker_has_and_this_engine_does_not_yet(method, path):
+    assert await refused(await running(), Unsupported, method, path) == f"{method} {path} is not supported yet"
 
 
 def test_every_route_stands_once():
