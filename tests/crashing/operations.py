@@ -6,9 +6,10 @@ from typing import Any
 import msgspec
 
 from tests.clients.raw import Answer
-from tests.crashing.world import IMAGE, World
+from tests.crashing.world import IMAGE, LOST, Died, World
 from tests.fakes.image_archives import docker_archive, layer, sample
 
+SEEN = Answer(status=200, headers={}, body=b"")  # what was waited for has come
 TRAP = "trap 'exit 3' TERM; while :; do sleep 0.02; done"
 PORT = 18080
 BRIDGE: dict[str, Any] = {"NetworkMode": "bridge", "PortBindings": {"80/tcp": [{"HostPort": str(PORT)}]}}
@@ -27,6 +28,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     done: Callable[[World], bool]
     undone: Callable[[World], bool]
     unknowable: bool = False  # an effect that the host can't show: settled as unknown, never repeated
+    vanishes: bool = False  # its object goes by itself: a repeat may find it gone
 
 
 def _one(method: str, path: str, **query: Any) -> Callable[[World], Sequence[Answer]]:
@@ -39,7 +41,10 @@ def _all(*steps: Callable[[World], Answer]) -> Callable[[World], Sequence[Answer
     def act(world: World) -> Sequence[Answer]:
         answers: list[Answer] = []
         for step in steps:
-            answers.append(step(world))
+            try:
+                answers.append(step(world))
+            except Died:
+                answers.append(LOST)
             if not answers[-1].status:
                 break
         return answers
@@ -215,9 +220,16 @@ def _make_exec(world: World) -> Answer:
     return world.again("POST", "/containers/web/exec", {"Cmd": ["sh", "-c", "echo ran >>/ran; exit 7"]})
 
 
+def _exec_id(world: World) -> str:
+    """The first answer again."""
+    made = _make_exec(world)
+    if not made.status:
+        raise Died
+    return str(made.json["Id"])
+
+
 def _start_exec(world: World) -> Answer:
-    made = _make_exec(world)  # the first answer again
-    return world.again("POST", f"/exec/{made.json['Id']}/start", {"Detach": True}) if made.status else made
+    return world.again("POST", f"/exec/{_exec_id(world)}/start", {"Detach": True})
 
 
 def _ran(world: World) -> str:
@@ -240,25 +252,23 @@ def _exec_ended(world: World) -> bool:
 
 
 def _exec_never_ran(world: World) -> bool:
-    made = _make_exec(world)
-    found = world.ask("GET", f"/exec/{made.json['Id']}/json").json
+    found = world.ask("GET", f"/exec/{_exec_id(world)}/json").json
     return not found["Running"] and found["ExitCode"] in (None, 126) and not _ran(world)
 
 
-def _wait_for_exec(world: World) -> None:
-    world.until(lambda: _exec_ended(world), "the exec has ended")
+def _wait_for_exec(world: World) -> Answer:
+    exec_id = _exec_id(world)
+    world.until(lambda: not world.ask("GET", f"/exec/{exec_id}/json").json["Running"], "the exec has ended")
+    return SEEN
 
 
 def _exec(world: World) -> Sequence[Answer]:
-    answers = _all(_make_exec, _start_exec)(world)
-    if answers[-1].status == 200:
-        _wait_for_exec(world)
-    return answers
+    return _all(_make_exec, _start_exec, _wait_for_exec)(world)
 
 
 def _wait_gone(world: World) -> Answer:
     world.until(lambda: "web" not in world.names(), "the container is gone")
-    return Answer(status=200 if not world.is_dead else 0, headers={}, body=b"")
+    return SEEN
 
 
 def _run(world: World, **settings: Any) -> Answer:
@@ -272,7 +282,7 @@ def _ends(world: World) -> Answer:
         with open(f"/proc/{found['State']['Pid']}/root/end", "w") as file:  # noqa: PTH123  # seen by its shell
             file.write("now")
     world.until(lambda: world.status("web") == "exited", "the container has ended")
-    return Answer(status=200 if not world.is_dead else 0, headers={}, body=b"")
+    return SEEN
 
 
 def _waits_for_end(world: World) -> None:
@@ -296,6 +306,7 @@ PROCESSES = (
     ),
     Operation(
         name="run --rm",
+        vanishes=True,
         act=_all(
             lambda world: _run(world, HostConfig=BRIDGE | {"AutoRemove": True}, **KEPT), _starter("web"), _wait_gone
         ),

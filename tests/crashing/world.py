@@ -19,6 +19,10 @@ GONE = 404
 LOST = Answer(status=0, headers={}, body=b"")  # the daemon died before it answered
 
 
+class Died(Exception):
+    """The daemon died before it answered a question."""
+
+
 class World:
     """One engine, with an image and a container that runs through everything."""
 
@@ -47,8 +51,10 @@ class World:
     # ---- asking
 
     def ask(self, method: str, path: str, body: object = None, **query: Any) -> Answer:
-        """A request that must be answered with success."""
+        """A request that must be answered with success. Raises Died."""
         answer = self.attempt(method, path, body, **query)
+        if not answer.status:
+            raise Died
         if not 200 <= answer.status < 400:
             raise AssertionError(f"{method} {path}: {answer.status} {answer.body!r}\n{self.engine.log()[-3000:]}")
         return answer
@@ -78,8 +84,10 @@ class World:
     # ---- looking
 
     def inspect(self, name: str) -> dict[str, Any] | None:
-        """A container; None when there is none."""
+        """A container; None when there is none. Raises Died."""
         answer = self.attempt("GET", f"/containers/{name}/json")
+        if not answer.status:
+            raise Died
         if answer.status not in (200, GONE):
             raise AssertionError(f"inspect {name}: {answer.status} {answer.body!r}")
         return answer.json if answer.status == 200 else None
@@ -110,9 +118,9 @@ class World:
         return frozenset(name.lstrip("/") for container in listed for name in container["Names"])
 
     def until(self, holds: Callable[[], bool], what: str, timeout_s: float = 15.0) -> None:
-        """Poll; returns also when the daemon dies meanwhile."""
+        """Poll."""
         deadline = time.monotonic() + timeout_s
-        while not self.is_dead and not holds():
+        while not holds():
             if time.monotonic() > deadline:
                 raise AssertionError(f"not within {timeout_s} s: {what}\n{self.engine.log()[-3000:]}")
             time.sleep(0.01)
