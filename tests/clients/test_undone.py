@@ -27,6 +27,7 @@ RUNTIMES = {
     "halfway": 'case "$*" in *start*) echo "no start today" >&2; exit 1;; *) exec runc "$@";; esac',
     "cut": 'case "$*" in *create*) kill -9 $PPID;; *) exec runc "$@";; esac',  # its conmon dies under it
 }
+REFUSED = "failed to create task for container: failed to create shim task: OCI runtime create failed: "
 NO_NETWORK = {"NetworkMode": "none"}
 
 
@@ -93,20 +94,23 @@ def make(client, *, host=NO_NETWORK, **config) -> str:
     return identity
 
 
-def expect_failed_start(engine, client, identity: str, status: int, text: str) -> None:
-    """It fails, says why, changes nothing on the host, and is written down with who asked."""
+def expect_failed_start(engine, client, identity: str, status: int, text: str, kept: str = "") -> None:
+    """It fails, says why, changes nothing on the host, and is written down with who asked.
+
+    `kept` is what is written down of the reason where a runtime gave it: that may quote the command.
+    """
     before = set(engine.leftovers())
     answer = client.ask("POST", "/containers/subject/start")
     assert (answer.status, text in answer.message) == (status, True), answer.body
     wait_until(lambda: set(engine.leftovers()) <= before, f"undone: {set(engine.leftovers()) - before}")
     state = client.ask("GET", "/containers/subject/json").json["State"]
     assert (state["Status"], state["Running"], state["Pid"]) == ("created", False, 0)
-    assert state["Error"] == answer.message
+    assert state["Error"] == (kept or answer.message)
     told = [recorded for recorded in facts(engine) if recorded.stream == f"container/{identity}"]
     requested, failed = told[-2], told[-1]
     assert isinstance(requested.event, ContainerStartRequested)
     assert isinstance(failed.event, ContainerStartFailed)
-    assert failed.event.error == answer.message
+    assert failed.event.error == state["Error"]
     for recorded in (requested, failed):
         actor = recorded.cause.actor
         assert (actor.kind, actor.uid, actor.pid) == ("unix", os.getuid(), os.getpid())
@@ -118,33 +122,50 @@ def start_and_end(client) -> None:
 
 
 @pytest.mark.parametrize(
-    ("config", "status", "text"),
+    ("config", "status", "text", "kept"),
     [
-        ({"User": "nosuch"}, 500, "unable to find user nosuch"),
-        ({"WorkingDir": "/etc/passwd"}, 500, "Cannot mkdir: /etc/passwd is not a directory"),
-        ({"Cmd": ["/nosuch"]}, 400, "stat /nosuch: no such file or directory"),
-        ({"host": {"NetworkMode": "nosuch"}}, 404, "network nosuch not found"),
+        ({"User": "nosuch"}, 500, "unable to find user nosuch", ""),
+        ({"WorkingDir": "/etc/passwd"}, 500, "Cannot mkdir: /etc/passwd is not a directory", ""),
+        ({"Cmd": ["/nosuch"]}, 400, "stat /nosuch: no such file or directory", "exec: no such file or directory"),
+        ({"host": {"NetworkMode": "nosuch"}}, 404, "network nosuch not found", ""),
         (
             {"host": NO_NETWORK | {"Sysctls": {"kernel.nosuch": "1"}}},
             500,
             'sysctl "kernel.nosuch" is not in a separate',
+            "sysctl: is not in a separate kernel namespace",
         ),
-        ({"host": NO_NETWORK | {"CgroupParent": "no\nsuch"}}, 500, "unable to apply cgroup configuration"),
-        ({"host": NO_NETWORK | {"Tmpfs": {"/x": "size=zz"}}}, 500, 'error mounting "tmpfs" to rootfs at "/x"'),
-        ({"host": NO_NETWORK | {"Binds": ["/tmp:/etc/passwd"]}}, 400, 'to rootfs at "/etc/passwd"'),
+        (
+            {"host": NO_NETWORK | {"CgroupParent": "no\nsuch"}},
+            500,
+            "unable to apply cgroup configuration",
+            "cgroup: invalid argument",
+        ),
+        (
+            {"host": NO_NETWORK | {"Tmpfs": {"/x": "size=zz"}}},
+            500,
+            'error mounting "tmpfs" to rootfs at "/x"',
+            "error mounting: invalid argument",
+        ),
+        (
+            {"host": NO_NETWORK | {"Binds": ["/tmp:/etc/passwd"]}},
+            400,
+            'to rootfs at "/etc/passwd"',
+            "error mounting: not a directory",
+        ),
         (
             {"host": NO_NETWORK | {"Devices": [{"PathOnHost": "/dev/nosuch", "PathInContainer": "/dev/x"}]}},
             500,
             "error gathering device information while adding custom device",
+            "",
         ),
-        ({"host": {"PortBindings": {"80/foo": [{}]}}}, 400, "invalid proto: foo"),
-        ({"MacAddress": "zz", "host": {}}, 400, "invalid MAC address: zz"),
+        ({"host": {"PortBindings": {"80/foo": [{}]}}}, 400, "invalid proto: foo", ""),
+        ({"MacAddress": "zz", "host": {}}, 400, "invalid MAC address: zz", ""),
     ],
     ids=str,
 )
-def test_a_start_that_cannot_succeed(engine, client, nothing_left, config, status, text):
+def test_a_start_that_cannot_succeed(engine, client, nothing_left, config, status, text, kept):
     identity = make(client, **config)
-    expect_failed_start(engine, client, identity, status, text)
+    expect_failed_start(engine, client, identity, status, text, kept and REFUSED + kept)
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
@@ -152,7 +173,11 @@ def test_a_runtime_that_fails(engine, client, nothing_left, runtime):
     identity = make(client, host={"Runtime": runtime})
     said = {"loud": "no containers today", "halfway": "no start today"}
     text = said.get(runtime, "conmon ended before it could tell what became of the process")
-    expect_failed_start(engine, client, identity, 500, text)
+    kept = {
+        "loud": f"{REFUSED}the runtime: why was told to the client alone",
+        "halfway": f"halfway start {identity}: exit 1",
+    }
+    expect_failed_start(engine, client, identity, 500, text, kept.get(runtime, f"{REFUSED}the runtime: {text}"))
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from handlers.kernel import processes
 from handlers.kernel.pidfd import ProcessHandle
 from handlers.kernel.readiness import wait_any
 
+NO_WORD = "conmon ended before it could tell what became of the process"
 LAUNCH_TIMEOUT_S = 10.0
 _PATIENCE_S = 5.0
 _MESSAGE_BYTES = 64 * 1024
@@ -62,7 +63,7 @@ class Pipe:
         ready = await wait_any(watched)
         more = os.read(self.read_end, _MESSAGE_BYTES) if self.read_end in ready else b""
         if not more or len(self._buffer) > _MESSAGE_BYTES:
-            raise RuntimeRefused("conmon ended before it could tell what became of the process")
+            raise RuntimeRefused(NO_WORD)
         self._buffer += more
 
     def write(self) -> None:
@@ -108,7 +109,7 @@ async def launch(
     pid = int((directory / "conmon.pid").read_text())
     handle = ProcessHandle.open(pid)
     if handle is None or not speaks_of(pid, directory):
-        raise RuntimeRefused("conmon ended before it could tell what became of the process")
+        raise RuntimeRefused(NO_WORD)
     return handle
 
 

@@ -7,6 +7,7 @@ choice alone: which step failed, and which errno it names.
 import errno
 import os
 
+from handlers.exec.drivers import monitor
 from handlers.exec.ports import StartError
 
 _NOT_FOUND = ("no such file or directory", "executable file not found")
@@ -19,8 +20,13 @@ _STEPS = (
     *("cgroup", "sysctl", "capset", "setgroups", "setuid", "oom_score_adj", "hook", "mount", "exec: ", "executable"),
 )
 _NO_FILE_IN_PATH = "executable file not found in $PATH"
-_REASONS = (_NO_FILE_IN_PATH, *sorted({os.strerror(number).lower() for number in errno.errorcode}))
-_NO_STEP, _NO_REASON = "the runtime", "no reason that may be kept"
+_REASONS = (
+    _NO_FILE_IN_PATH,
+    "is not in a separate kernel namespace",
+    monitor.NO_WORD,
+    *sorted({os.strerror(number).lower() for number in errno.errorcode}),
+)
+_NO_STEP, _NO_REASON = "the runtime", "why was told to the client alone"
 
 
 def of_create(said: str) -> StartError:

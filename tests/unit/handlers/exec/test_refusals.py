@@ -31,7 +31,7 @@ CASES = [
         127,
         "executable: no such file or directory",
     ),
-    ("s3cret", 128, "the runtime: no reason that may be kept"),
+    ("s3cret", 128, "the runtime: why was told to the client alone"),
 ]
 
 
