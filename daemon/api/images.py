@@ -13,6 +13,7 @@ from daemon.api.answers import as_json, as_lines, empty
 from daemon.api.commands import send
 from daemon.api.engine import Engine
 from daemon.api.image_filters import KEYS, select
+from daemon.api.platforms import check_image, check_load, check_removal
 from daemon.api.system import shared_bytes
 from daemon.http.messages import Answer, Request
 from daemon.http.query import boolean, filters, text
@@ -50,12 +51,15 @@ def _entry(engine: Engine, request: Request, image: Image, tags: list[str], *, w
 async def inspect_image(engine: Engine, request: Request) -> Answer:
     """`GET /images/{name}/json`."""
     image = find_image(engine.state.images, request.parameters["name"])
+    check_image(request, image, since=(1, 49))
     return as_json(inspection(image, engine.state, engine.layout, request.version))
 
 
 async def image_history(engine: Engine, request: Request) -> Answer:
     """`GET /images/{name}/history`."""
-    return as_json(history(find_image(engine.state.images, request.parameters["name"]), engine.state))
+    image = find_image(engine.state.images, request.parameters["name"])
+    check_image(request, image, since=(1, 48))
+    return as_json(history(image, engine.state))
 
 
 async def tag_image(engine: Engine, request: Request) -> Answer:
@@ -68,6 +72,8 @@ async def tag_image(engine: Engine, request: Request) -> Answer:
 
 async def remove_image(engine: Engine, request: Request) -> Answer:
     """`DELETE /images/{name}`."""
+    if "platforms" in request.query:
+        check_removal(request, find_image(engine.state.images, request.parameters["name"]))
     command = RemoveImage(
         name=request.parameters["name"],
         force=boolean(request.query, "force"),
@@ -80,6 +86,7 @@ async def remove_image(engine: Engine, request: Request) -> Answer:
 
 async def load_images(engine: Engine, request: Request) -> Answer:
     """`POST /images/load`; like Docker it answers 200 and tells a failure in the stream."""
+    check_load(request)
     async with spooled(engine, request) as path:
         try:
             loaded, headers = await send(engine, request, LoadImages(path=str(path)), UPLOAD_S)

@@ -28,7 +28,11 @@ class NoStreamChosen(InvalidParameter):
 
 
 async def logs(engine: Engine, request: Request) -> Answer:
-    """`GET /containers/{id}/logs`."""
+    """`GET /containers/{id}/logs`.
+
+    `details=1` needs nothing: Docker puts those attributes before a line that log options (labels, env, tag) ask for,
+    and a container with log options is refused.
+    """
     container = visible_container(engine.state, request.parameters["id"])
     is_terminal = container.config.tty
     query = log_query(request, engine.clock.now_ns(), framed=not is_terminal)

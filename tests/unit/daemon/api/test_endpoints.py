@@ -426,6 +426,43 @@ async def test_there_is_no_registry():
     assert text == "invalid reference format: repository name (library/Bad!) must be lowercase"
 
 
+def platform(architecture="amd64", **more):
+    return json.dumps({"os": "linux", "architecture": architecture} | more)
+
+
+@pytest.mark.parametrize("what", ["json", "history"])
+async def test_an_image_of_another_platform_is_not_there(what):
+    api = await running()
+    assert await api.get(f"/images/busybox/{what}?platform={platform()}") is not None
+    text = await refused(api, NotFound, "GET", f"/images/busybox/{what}?platform={platform('arm64', variant='v8')}")
+    assert text == (
+        "image with reference busybox was found but its platform (linux/amd64) "
+        "does not match the specified platform (linux/arm64/v8)"
+    )
+    assert await api.get(f"/v1.47/images/busybox/{what}?platform={platform('arm64')}") is not None
+
+
+@pytest.mark.parametrize(
+    ("sent", "text"), [("{", "failed to parse platform"), ('{"os":"linux"}', "both OS and Architecture must be")]
+)
+async def test_what_is_no_platform(sent, text):
+    api = await running()
+    for method, path in (("GET", "busybox/json?platform"), ("DELETE", "busybox?platforms"), ("POST", "load?platform")):
+        assert text in await refused(api, InvalidParameter, method, f"/images/{path}={sent}")
+    assert api.desk.taken == []
+
+
+async def test_removals_and_loads_of_other_platforms_are_refused():
+    api = await running()
+    target = f"/images/busybox?platforms={platform()}&platforms={platform('arm64')}"
+    assert "does not match the specified platform (linux/arm64)" in await refused(
+        api, InvalidParameter, "DELETE", target
+    )
+    text = await refused(api, Unsupported, "POST", f"/images/load?platform={platform('s390x')}")
+    assert text.startswith("loading images for linux/s390x is not supported yet")
+    assert api.desk.taken == []
+
+
 async def test_prune_images_takes_the_nameless_unless_told():
     api = await running()
     nameless = "sha256:" + "3c" * 32
