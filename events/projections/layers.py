@@ -62,10 +62,9 @@ class Layers:
         return tuple(layer for layer in self._by_id.values() if holder in layer.holders)
 
     def lineage(self, chain_id: str) -> tuple[Layer, ...]:
-        """A layer and its ancestors, top first."""
+        """A layer and its ancestors, top first; where the log knows one no more it ends early."""
         found = []
-        while chain_id:
-            layer = self._by_id[chain_id]
+        while (layer := self._by_id.get(chain_id)) is not None:
             found.append(layer)
             chain_id = layer.parent
         return tuple(found)

@@ -27,6 +27,11 @@ async def apply_layer(context: Context, command: m.ApplyLayer, driver: GraphDriv
 
     Raises InvalidParameter for a bad archive or a digest that isn't as announced, NoSuchLayer, LayerNotHeld.
     """
+    async with turns.of(decide.holder_turn(command.holder)):  # so that the parent stays held until this is done
+        return await _apply(context, command, driver, turns)
+
+
+async def _apply(context: Context, command: m.ApplyLayer, driver: GraphDriver, turns: Turns) -> m.AppliedLayer:
     diff_id = command.expected_diff_id or await _digest(command)
     decide.check_digest(diff_id)
     chain = decide.chain_id(command.parent, diff_id)

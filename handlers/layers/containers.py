@@ -7,10 +7,11 @@ from handlers.layers.ports import GraphDriver
 from handlers.turns import Turns
 
 
-async def create(context: Context, command: m.CreateContainerLayer, driver: GraphDriver) -> None:
+async def create(context: Context, command: m.CreateContainerLayer, driver: GraphDriver, turns: Turns) -> None:
     """Make a container's layer upon an image's topmost one. Raises NoSuchLayer."""
-    lineage = decide.lineage(context.state.layers, command.parent, driver.name)
-    await driver.create(decide.container_cache_id(command.container_id), lineage)
+    cache_id = decide.container_cache_id(command.container_id)
+    async with turns.of(cache_id):
+        await driver.create(cache_id, decide.lineage(context.state.layers, command.parent, driver.name))
 
 
 async def mount(context: Context, command: m.MountContainerLayer, driver: GraphDriver, turns: Turns) -> m.MountedLayer:

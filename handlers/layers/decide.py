@@ -32,6 +32,11 @@ def stream(chain: str) -> str:
     return f"layer/{chain}"
 
 
+def holder_turn(holder: str) -> str:
+    """The key of a holder's turn; taken before any layer's."""
+    return f"holder/{holder}"
+
+
 def container_cache_id(container_id: str) -> str:
     """The name on disk of a container's read-write layer."""
     return f"{CONTAINER_PREFIX}{container_id}"
@@ -88,9 +93,10 @@ def lineage(layers: Layers, chain: str, driver: str) -> tuple[str, ...]:
 
     Raises NoSuchLayer, and OtherDriver for a layer that the driver in use can't reach.
     """
-    if chain and layers.get(chain) is None:
-        raise NoSuchLayer(chain)
     found = layers.lineage(chain)
+    absent = found[-1].parent if found else chain
+    if absent:
+        raise NoSuchLayer(absent)
     for layer in found:
         check_driver(layer, driver)
     return tuple(layer.cache_id for layer in found)

@@ -41,7 +41,7 @@ class LayerHandler:
         await removal.release_layers(context, command, self._driver, self._turns)
 
     async def _create(self, context: Context, command: m.CreateContainerLayer) -> None:
-        await containers.create(context, command, self._driver)
+        await containers.create(context, command, self._driver, self._turns)
 
     async def _mount(self, context: Context, command: m.MountContainerLayer) -> m.MountedLayer:
         return await containers.mount(context, command, self._driver, self._turns)

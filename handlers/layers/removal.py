@@ -15,8 +15,12 @@ INTERRUPTED = "the engine was interrupted"
 
 
 async def release_layers(context: Context, command: m.ReleaseLayers, driver: GraphDriver, turns: Turns) -> None:
-    """Give up a holder's layers, then remove those that nobody needs, children first."""
-    released = await _give_up(context, command.holder)
+    """Give up a holder's layers, then remove those that nobody needs, children first.
+
+    A layer that is being applied for the holder is waited for: who gave up waiting for it undoes it by this command.
+    """
+    async with turns.of(decide.holder_turn(command.holder)):
+        released = await _give_up(context, command.holder)
     for chain in released:
         await remove_unneeded(context, chain, driver, turns)
 

@@ -11,7 +11,7 @@ from events.errors import InvalidParameter, NotFound, SystemFailure
 from events.messages import layer as m
 from events.messages.system import OrphanRemoved
 from handlers.layers import decide
-from handlers.layers.errors import LayerNotHeld, WrongDigest
+from handlers.layers.errors import LayerNotHeld, NoSuchLayer, WrongDigest
 from handlers.layers.handler import LayerHandler
 from handlers.layers.ports import Unpacked
 from tests.fakes.graph_driver import FakeGraphDriver, PausingDriver
@@ -294,3 +294,43 @@ async def test_a_containers_layer_lives_from_create_to_remove(host):
         await host.engine.send(m.CreateContainerLayer(container_id="c", parent=digest(b"unknown")))
     with pytest.raises(NotFound):
         await host.engine.send(m.MountContainerLayer(container_id="unknown"))
+
+
+async def test_a_release_waits_for_what_is_applied_for_its_holder(tmp_path):
+    driver = PausingDriver(tmp_path)
+    host = Host(tmp_path, driver)
+    with anyio.fail_after(LIMIT_S):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(host.apply, "a", "", OTHER)
+            await driver.reached.wait()
+            tasks.start_soon(host.apply, "a", "", IMAGE)  # waits for the other to have made it
+            await anyio.wait_all_tasks_blocked()
+            tasks.start_soon(host.engine.send, m.ReleaseLayers(holder=IMAGE))
+            await anyio.wait_all_tasks_blocked()
+            driver.go_on.set()
+    assert [layer.holders for layer in host.engine.state.layers] == [{OTHER}]
+
+
+async def test_a_removal_waits_for_the_creation_of_the_layer(tmp_path):
+    driver = PausingDriver(tmp_path)
+    host = Host(tmp_path, driver)
+    with anyio.fail_after(LIMIT_S):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(host.engine.send, m.CreateContainerLayer(container_id="c", parent=""))
+            await driver.reached.wait()
+            tasks.start_soon(host.engine.send, m.RemoveContainerLayer(container_id="c"))
+            await anyio.wait_all_tasks_blocked()
+            assert await driver.list() == {"container-c"}
+            driver.go_on.set()
+    assert await driver.list() == frozenset()
+
+
+async def test_a_layer_whose_ancestor_is_unknown_is_no_layer(host):
+    chain, absent = digest(b"x"), digest(b"y")
+    requested = m.LayerApplyRequested(
+        chain_id=chain, diff_id=chain, parent=absent, cache_id="c0ffee", driver="fake", holder=IMAGE
+    )
+    await host.engine.append(f"layer/{chain}", requested, m.LayerApplied(chain_id=chain, size_bytes=1))
+    with pytest.raises(NoSuchLayer, match=absent):
+        await host.engine.send(m.CreateContainerLayer(container_id="c", parent=chain))
+    assert [layer.chain_id for layer in host.engine.state.layers.lineage(chain)] == [chain]
