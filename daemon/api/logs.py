@@ -31,7 +31,7 @@ async def logs(engine: Engine, request: Request) -> Answer:
     """`GET /containers/{id}/logs`.
 
     `details=1` needs nothing: Docker puts those attributes before a line that log options (labels, env, tag) ask for,
-    and a container with log options is refused.
+    and log options aren't acted on yet, of which a create warns.
     """
     container = visible_container(engine.state, request.parameters["id"])
     is_terminal = container.config.tty
