@@ -382,3 +382,28 @@ async def test_a_table_that_somebody_flushed_comes_back_with_the_next_port(host)
     with Echo(one, 80), Echo(host.outside, 7):
         assert ask(host.outside, HOST_ADDRESS, 8080) == f"{OUTSIDE_ADDRESS} ping"
         assert ask(one, OUTSIDE_ADDRESS, 7) == f"{HOST_ADDRESS} ping"
+
+
+@pytest.mark.parametrize("flush", ["flush ruleset", "flush table ip {table}", "delete table ip {table}"])
+async def test_a_table_that_somebody_flushed_comes_back_by_itself(host, monkeypatch, flush):
+    """Masquerading and the shields too, which no port needs."""
+    monkeypatch.setattr("handlers.networks.drivers.ports._LOOK_PAUSE_S", 0.01)
+    network = await Network(host).start()
+    one = await network.connect(2)
+    await network.publish(2, published(8080))
+    await network.publish(3, published(8090))
+    whole = run("nft", "-s", "list", "ruleset")
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(network.ports.keep)
+        run("nft", *flush.format(table=host.instance.firewall_table).split())
+
+        async def is_back() -> bool:
+            return run("nft", "-s", "list", "ruleset") == whole
+
+        await until(is_back)
+        with Echo(one, 80), Echo(host.outside, 7):
+            assert ask(host.outside, HOST_ADDRESS, 8080) == f"{OUTSIDE_ADDRESS} ping"
+            assert ask(one, OUTSIDE_ADDRESS, 7) == f"{HOST_ADDRESS} ping"
+        await network.ports.withdraw("c3")
+        assert "8090" not in run("nft", "list", "ruleset")
+        tasks.cancel_scope.cancel()

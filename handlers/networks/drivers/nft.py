@@ -9,6 +9,7 @@ import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
+import anyio
 import anyio.to_thread
 import msgspec
 
@@ -83,11 +84,18 @@ class NftFirewall:
         self._networks: dict[str, BridgeSettings] = {}
         self._elements: dict[str, tuple[Element, ...]] = {}
         self._nftables: Nftables | None = None
+        self._turn = anyio.Lock()  # a change has several steps, and what it notes afterwards belongs to it
 
     async def ensure_network(self, settings: BridgeSettings) -> None:
         """Make or repair the table and the network's rules; published ports stay."""
-        self._networks[settings.network_id] = settings
-        await self._in_thread(self._ensure)
+        async with self._turn:
+            self._networks[settings.network_id] = settings
+            await self._in_thread(self._ensure)
+
+    async def repair(self) -> bool:
+        """Put back rules and ports where somebody has flushed them; whether that was needed."""
+        async with self._turn:
+            return await self._in_thread(self._repair)
 
     async def remove_network(self, network_id: str) -> None:
         """Remove its rules, and the table with the last network."""
@@ -97,14 +105,16 @@ class NftFirewall:
     async def publish(self, container_id: str, address: str, ports: Sequence[PublishedPort]) -> None:
         """Let the kernel pass ports to a container, all or nothing, in place of what it had."""
         elements = elements_of(container_id, address, ports)
-        await self._in_thread(lambda: self._publish(container_id, elements))
-        self._elements[container_id] = elements
+        async with self._turn:
+            await self._in_thread(lambda: self._publish(container_id, elements))
+            self._elements[container_id] = elements
 
     async def withdraw(self, container_id: str) -> tuple[Element, ...]:
         """Undo `publish`; returns what was there."""
-        removed = await self._in_thread(lambda: self._withdraw(container_id))
-        self._elements.pop(container_id, None)
-        return removed
+        async with self._turn:
+            removed = await self._in_thread(lambda: self._withdraw(container_id))
+            self._elements.pop(container_id, None)
+            return removed
 
     async def published(self) -> tuple[Element, ...]:
         """What the kernel passes on now."""
@@ -128,6 +138,20 @@ class NftFirewall:
             self._remove_table()
             self._run(rules)
             self._run(self._lines("add", [e for elements in self._elements.values() for e in elements]))
+
+    def _repair(self) -> bool:
+        if not self._networks or self._is_whole():
+            return False
+        self._ensure()
+        self._replace(())
+        return True
+
+    def _is_whole(self) -> bool:
+        """A flush of all, or of this table, leaves nothing or empty chains."""
+        try:
+            return '"rule"' in self._run(f"list chain ip {self._table} pre")
+        except NftablesError:
+            return False
 
     def _remove_table(self) -> None:
         self._run(f"add table ip {self._table}\ndelete table ip {self._table}")

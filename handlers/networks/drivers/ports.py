@@ -21,6 +21,7 @@ from handlers.networks.drivers.nft import NftFirewall
 _HELD = ("tcp", "udp")  # sctp is the kernel's alone
 _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 30.0
+_LOOK_PAUSE_S = 30.0
 _IPV6_ADDRESSES = Path("/proc/net/if_inet6")
 _log = logging.getLogger(__name__)
 
@@ -70,7 +71,24 @@ class HostPorts:
         return self._forwards and await anyio.to_thread.run_sync(_has_ipv6)
 
     async def keep(self) -> None:
-        """Start the forwarder again and publish everything anew, whenever it has died; until cancelled."""
+        """Put back rules that somebody flushed, and ports whose forwarder has died; until cancelled."""
+        async with anyio.create_task_group() as tasks:
+            if self._firewall is not None:
+                tasks.start_soon(self._keep_rules, self._firewall)
+            tasks.start_soon(self._keep_forwarder)
+
+    async def _keep_rules(self, firewall: NftFirewall) -> None:
+        """The kernel tells of changes only to who reads all of everybody's: so the table is looked at."""
+        while True:
+            await anyio.sleep(_LOOK_PAUSE_S)
+            try:
+                if await firewall.repair():
+                    _log.warning("somebody had flushed this engine's nftables table: its rules and ports are back")
+            except EngineError as error:
+                _log.warning("nftables rules can't be looked after: %s", error)
+
+    async def _keep_forwarder(self) -> None:
+        """Start it again and publish everything anew, whenever it has died."""
         pause_s = _FIRST_PAUSE_S
         while True:
             while not self._held():
