@@ -30,9 +30,6 @@ class NetworkDriver(Protocol):
     async def ensure_network(self, settings: BridgeSettings) -> None:
         """Make or repair the network on the host."""
 
-    async def remove_network(self, network_id: str) -> None:
-        """Take it down."""
-
     async def connect(self, container_id: str, namespace_path: str, endpoint: Endpoint) -> None:
         """Put an endpoint into a sandbox: interface up, address, default route, loopback up."""
 

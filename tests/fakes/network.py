@@ -36,9 +36,6 @@ class FakeNetworkDriver:
         self._refuse("ensure_network")
         self.networks[settings.network_id] = settings
 
-    async def remove_network(self, network_id: str) -> None:
-        self.networks.pop(network_id, None)
-
     async def connect(self, container_id: str, namespace_path: str, endpoint: Endpoint) -> None:
         await anyio.lowlevel.checkpoint()
         self._refuse("connect")

@@ -57,16 +57,6 @@ class BridgeDriver:
             await self._forward_rules.ensure(settings.bridge)
         self._networks[settings.network_id] = settings
 
-    async def remove_network(self, network_id: str) -> None:
-        """Take it down; unknown is fine."""
-        settings = self._networks.pop(network_id, None)
-        if settings is None:
-            return
-        if self._firewall is not None:
-            await self._firewall.remove_network(network_id)
-            await self._forward_rules.remove(settings.bridge)
-        await self._in_thread(lambda: _remove(settings.bridge))
-
     async def connect(self, container_id: str, namespace_path: str, endpoint: Endpoint) -> None:
         """Put an endpoint into a sandbox: interface up, address, default route."""
         settings = self._networks.get(endpoint.network_id)

@@ -1,7 +1,7 @@
 """Opens dockerd's closed forwarding for one bridge; where FORWARD drops, a table of our own can't let anything through.
 
 Rules go only into DOCKER-USER, the chain that dockerd keeps for others and never flushes, by iptables (a native nft
-rule in it would make iptables refuse the chain), and carry a comment by which they are found again and removed.
+rule in it would make iptables refuse the chain), and carry a comment that tells whose they are.
 Source: https://docs.docker.com/engine/network/packet-filtering-firewalls/.
 """
 
@@ -39,14 +39,6 @@ class ForwardRules:
         for rule in self._rules(bridge):
             if not await self._succeeds("-C", _CHAIN, *rule):
                 await self._iptables("-I", _CHAIN, *rule)
-
-    async def remove(self, bridge: str) -> None:
-        """Take the accepts back; absent is fine."""
-        if self._program is None:
-            return
-        for rule in self._rules(bridge):
-            if await self._succeeds("-C", _CHAIN, *rule):
-                await self._iptables("-D", _CHAIN, *rule)
 
     def _rules(self, bridge: str) -> tuple[tuple[str, ...], ...]:
         tag = ("-m", "comment", "--comment", self._comment, "-j", "ACCEPT")

@@ -6,22 +6,19 @@ Sources: man 8 nft; https://wiki.nftables.org/wiki-nftables/index.php/Netfilter_
 """
 
 import contextlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import anyio
 import anyio.to_thread
-import msgspec
 
 from events.messages.network import PublishedPort
 from handlers.kernel.nftables import Nftables, NftablesError
-from handlers.networks.port_choice import WILDCARDS
+from handlers.networks.drivers.nft_elements import MAPS, Element, elements_of, parse
 from handlers.networks.ports import BridgeSettings
 
 Result = TypeVar("Result")
 
-_ANY_ADDRESS = "pub"
-_ONE_ADDRESS = "pubip"
 _FRAME = """\
 add table ip {table}
 add map ip {table} pub {{ type inet_proto . inet_service : ipv4_addr . inet_service; }}
@@ -41,39 +38,6 @@ add rule ip {table} redir dnat ip to meta l4proto . th dport map @pub
 add rule ip {table} out fib daddr type local jump redir
 add rule ip {table} shield iifname != "lo" ip daddr 127.0.0.0/8 drop
 """
-
-
-class Element(msgspec.Struct, frozen=True, kw_only=True):
-    """One published IPv4 port in the kernel."""
-
-    container_id: str
-    container_address: str
-    port: PublishedPort
-
-    @property
-    def map(self) -> str:
-        """The map that it is in."""
-        return _ANY_ADDRESS if self.port.host_address in WILDCARDS else _ONE_ADDRESS
-
-    @property
-    def key(self) -> str:
-        """What packets are looked up by."""
-        key = f"{self.port.protocol} . {self.port.host_port}"
-        return key if self.map == _ANY_ADDRESS else f"{self.port.host_address} . {key}"
-
-    @property
-    def text(self) -> str:
-        """The whole element, as nft wants it."""
-        return f'{self.key} comment "{self.container_id}" : {self.container_address} . {self.port.container_port}'
-
-
-def elements_of(container_id: str, address: str, ports: Iterable[PublishedPort]) -> tuple[Element, ...]:
-    """What the kernel can serve of a container's ports: those on IPv4."""
-    return tuple(
-        Element(container_id=container_id, container_address=address, port=port)
-        for port in ports
-        if ":" not in port.host_address
-    )
 
 
 class NftFirewall:
@@ -96,11 +60,6 @@ class NftFirewall:
         """Put back rules and ports where somebody has flushed them; whether that was needed."""
         async with self._turn:
             return await self._in_thread(self._repair)
-
-    async def remove_network(self, network_id: str) -> None:
-        """Remove its rules, and the table with the last network."""
-        self._networks.pop(network_id, None)
-        await self._in_thread(self._ensure if self._networks else self._remove_table)
 
     async def publish(self, container_id: str, address: str, ports: Sequence[PublishedPort]) -> None:
         """Let the kernel pass ports to a container, all or nothing, in place of what it had."""
@@ -210,65 +169,10 @@ class NftFirewall:
 
     def _list(self) -> tuple[Element, ...]:
         found: list[Element] = []
-        for name in (_ANY_ADDRESS, _ONE_ADDRESS):
+        for name in MAPS:
             try:
                 listing = self._run(f"list map ip {self._table} {name}")
             except NftablesError:  # no table: nothing is published
                 continue
-            found.extend(_parse(listing))
+            found.extend(parse(listing))
         return tuple(found)
-
-
-class _Key(msgspec.Struct, kw_only=True):
-    concat: list[str | int]
-
-
-class _Value(msgspec.Struct, kw_only=True):
-    val: _Key
-    comment: str
-
-
-class _Wrapped(msgspec.Struct, kw_only=True):
-    elem: _Value
-
-
-class _Target(msgspec.Struct, kw_only=True):
-    concat: tuple[str, int]
-
-
-class _Map(msgspec.Struct, kw_only=True):
-    elem: list[tuple[msgspec.Raw, msgspec.Raw]] = []
-
-
-class _Entry(msgspec.Struct, kw_only=True):
-    map: _Map | None = None
-
-
-class _Listing(msgspec.Struct, kw_only=True):
-    nftables: list[_Entry]
-
-
-def _parse(listing: str) -> list[Element]:
-    entries = msgspec.json.decode(listing, type=_Listing).nftables
-    elements = [_element(key, target) for entry in entries if entry.map for key, target in entry.map.elem]
-    return [element for element in elements if element is not None]
-
-
-def _element(key: msgspec.Raw, target: msgspec.Raw) -> Element | None:
-    """None for one that this engine didn't make: it has no comment."""
-    try:
-        value = msgspec.json.decode(key, type=_Wrapped).elem
-        container_address, container_port = msgspec.json.decode(target, type=_Target).concat
-    except msgspec.MsgspecError:
-        return None
-    *address, protocol, host_port = value.val.concat
-    return Element(
-        container_id=value.comment,
-        container_address=container_address,
-        port=PublishedPort(
-            container_port=container_port,
-            protocol=str(protocol),
-            host_address=str(address[0]) if address else WILDCARDS[0],
-            host_port=int(host_port),
-        ),
-    )
