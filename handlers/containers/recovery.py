@@ -15,7 +15,7 @@ from events.messages.layer import RemoveContainerLayer, UnmountContainerLayer
 from events.messages.network import DisconnectSandbox, RemoveSandboxFiles
 from events.messages.volume import ReleaseVolume, UnmountVolume
 from events.projections.containers import Container
-from handlers.containers import create, remove, settle, start
+from handlers.containers import create, freeze, remove, settle, start
 from handlers.containers.access import conclude
 from handlers.containers.saga import Saga
 from handlers.context import Context, Services
@@ -47,6 +47,7 @@ async def _settle(services: Services, c: Container) -> None:
         if settler is not None:
             await settler(_context(services, c.operation_command), c)
         await settle.settle_exit(_fresh(services), c.id)  # it may have ended while no daemon watched
+        await _settle_thawed(services, c.id)
         await _settle_restart(services, c.id)
         await _settle_auto_remove(services, c.id)
     except Exception as error:
@@ -155,14 +156,31 @@ async def _settle_exit(context: Context, c: Container) -> None:
     await settle.finish_exit(context, c.id, answer=None)
 
 
-async def _settle_freeze(context: Context, c: Container) -> None:
+async def _settle_pause(context: Context, c: Container) -> None:
     found = await context.send(FindProcess(container_id=c.id))
-    done = found.frozen == (c.operation == "pause")
-    outcome = {
-        (True, True): m.ContainerPaused(container_id=c.id),
-        (True, False): m.ContainerUnpaused(container_id=c.id),
-    }.get((done, found.frozen), m.ContainerFreezeFailed(container_id=c.id, paused=found.frozen, error=INTERRUPTED))
-    await context.append(f"container/{c.id}", outcome, answer=None if done else Unavailable(INTERRUPTED))
+    if found.frozen:
+        await conclude(context, c.id, m.ContainerPaused(container_id=c.id), answer=None)
+        return
+    failed = m.ContainerFreezeFailed(container_id=c.id, paused=False, error=INTERRUPTED)
+    await conclude(context, c.id, failed, answer=Unavailable(INTERRUPTED))
+
+
+async def _settle_unpause(context: Context, c: Container) -> None:
+    """Done now if it wasn't: a signal may be waiting for it, whose command has its answer."""
+    if (await context.send(FindProcess(container_id=c.id))).frozen:
+        await freeze.thaw(context, c.id, answer=None)
+    else:
+        await conclude(context, c.id, m.ContainerUnpaused(container_id=c.id), answer=None)
+
+
+async def _settle_thawed(services: Services, container_id: str) -> None:
+    """A stop or a removal that was cut off may have thawed it on its way."""
+    c = services.state.containers.get(container_id)
+    if c is None or c.status != "paused":
+        return
+    found = await _fresh(services).send(FindProcess(container_id=container_id))
+    if found.pid and not found.frozen:
+        await conclude(_fresh(services), container_id, m.ContainerUnpaused(container_id=container_id))
 
 
 async def _settle_remove(context: Context, c: Container) -> None:
@@ -206,7 +224,7 @@ _SETTLERS = {
     "start": _settle_start,
     "stop": _settle_stop,
     "exit": _settle_exit,
-    "pause": _settle_freeze,
-    "unpause": _settle_freeze,
+    "pause": _settle_pause,
+    "unpause": _settle_unpause,
     "remove": _settle_remove,
 }

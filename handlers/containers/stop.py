@@ -4,7 +4,6 @@ import contextlib
 
 import msgspec
 
-from events.base import Event
 from events.container_lookup import find_container
 from events.errors import EngineError, InvalidParameter, NotModified, reason_of
 from events.messages import container as m
@@ -93,29 +92,31 @@ async def send_signal(
 
 async def _deliver(context: Context, container_id: str, signal: int, *, answer: object = msgspec.UNSET) -> None:
     """Send a signal whose intent is in the log; a process that has ended meanwhile is fine."""
-    outcome: Event = m.ContainerKilled(container_id=container_id, signal=signal)
     try:
         await context.send(SignalProcess(container_id=container_id, signal=signal))
     except NotModified as error:
-        outcome = m.ContainerKillFailed(container_id=container_id, signal=signal, error=reason_of(error))
+        ended = m.ContainerKillFailed(container_id=container_id, signal=signal, error=reason_of(error))
+        await conclude(context, container_id, ended, answer=answer)
+        return
     except BaseException as error:
         failed = m.ContainerKillFailed(container_id=container_id, signal=signal, error=reason_of(error))
         await conclude(context, container_id, failed)
         raise
-    await conclude(context, container_id, outcome, answer=answer)
-    await _thaw(context, container_id, signal)
-
-
-async def _thaw(context: Context, container_id: str, signal: int) -> None:
-    """A frozen process takes no signal; only one that is to end it thaws it, as dockerd does."""
     c = context.state.containers.get(container_id)
-    if c is None or c.status != "paused" or signal not in (SIGKILL, SIGTERM):
-        return
+    thaws = c is not None and c.status == "paused" and signal in (SIGKILL, SIGTERM)
+    killed = m.ContainerKilled(container_id=container_id, signal=signal)
+    await conclude(context, container_id, killed, answer=msgspec.UNSET if thaws else answer)
+    if thaws:
+        await _thaw(context, container_id, answer)
+
+
+async def _thaw(context: Context, container_id: str, answer: object) -> None:
+    """A frozen process takes no signal; only one that is to end it thaws it, as dockerd does."""
     try:
         await enter(context, container_id, "unpause", decide.unpause)
     except EngineError:
         return  # somebody else did, or it has ended
-    await thaw(context, container_id, answer=msgspec.UNSET)
+    await thaw(context, container_id, answer=answer)
 
 
 async def end(context: Context, c: Container) -> None:

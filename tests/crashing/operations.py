@@ -87,6 +87,14 @@ def _paused(world: World) -> None:
     world.ask("POST", "/containers/web/pause")
 
 
+def _paused_and_deaf(world: World) -> None:
+    """It heeds no signal but the last."""
+    world.container("web", "sh", "-c", TRAP.replace("exit 3", ":"))
+    world.ask("POST", "/containers/web/start")
+    _settled(world, "web")
+    world.ask("POST", "/containers/web/pause")
+
+
 def _untouched(world: World) -> bool:
     return world.status("web") == "running" and not world.is_frozen("web")
 
@@ -134,6 +142,13 @@ CONTAINERS = (
         name="stop of paused",
         prepare=_paused,
         act=_one("POST", "/containers/web/stop"),
+        done=_is("web", "exited"),
+        undone=lambda world: _frozen(world) or _untouched(world),
+    ),
+    Operation(
+        name="stop of paused and deaf",
+        prepare=_paused_and_deaf,
+        act=_one("POST", "/containers/web/stop", t="0"),
         done=_is("web", "exited"),
         undone=lambda world: _frozen(world) or _untouched(world),
     ),
