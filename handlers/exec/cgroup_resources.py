@@ -78,8 +78,6 @@ def _cpu(host: HostConfig) -> Cpu | None:
         shares=host.cpu_shares or None,
         quota=quota or None,
         period=period or None,
-        realtime_period=host.cpu_realtime_period or None,
-        realtime_runtime=host.cpu_realtime_runtime or None,
         cpus=host.cpuset_cpus,
         mems=host.cpuset_mems,
     )

@@ -121,8 +121,6 @@ class Cpu(Part, frozen=True, kw_only=True):
     shares: int | None = None
     quota: int | None = None
     period: int | None = None
-    realtime_runtime: int | None = None
-    realtime_period: int | None = None
     cpus: str = ""
     mems: str = ""
 

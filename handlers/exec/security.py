@@ -20,7 +20,6 @@ class SecurityOptions(msgspec.Struct, frozen=True, kw_only=True):
     seccomp: str = ""  # "unconfined" or the JSON text of a profile
     apparmor: str = ""  # "unconfined" or the name of a loaded profile
     labels: tuple[str, ...] = ()
-    system_paths_unconfined: bool = False
     writable_cgroups: bool = False
 
 
@@ -46,7 +45,7 @@ def _take(found: SecurityOptions, option: str) -> SecurityOptions:
         case "label" if value:
             return replace(found, labels=(*found.labels, value))
         case "systempaths" if value == UNCONFINED:
-            return replace(found, system_paths_unconfined=True)
+            return found  # the stored configuration then names no masked paths
         case "writable-cgroups" if value in _TRUTH:
             return replace(found, writable_cgroups=_TRUTH[value])
         case _:

@@ -5,7 +5,7 @@ Whatever must be looked up on the host comes in as `Request`, `HostFacts` and `S
 
 import msgspec
 
-from events.errors import InvalidParameter
+from events.errors import InvalidParameter, SystemFailure
 from events.messages.container import ContainerConfig, ContainerSecrets, HostConfig
 from events.messages.exec import ExecConfig, ExecSecrets, ResolvedMount
 from events.projections.containers import Container
@@ -25,12 +25,6 @@ from handlers.exec import devices as device_rules
 from handlers.exec.devices import HostDevice
 from handlers.exec.host_facts import HostFacts
 
-MASKED_PATHS = (
-    *("/proc/asound", "/proc/acpi", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats"),
-    *("/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug", "/proc/scsi", "/sys/firmware"),
-    "/sys/devices/virtual/powercap",
-)
-READONLY_PATHS = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 _NETWORK_SYSCTLS = {"net.ipv4.ip_unprivileged_port_start": "0", "net.ipv4.ping_group_range": "0 2147483647"}
 _RECURSIVE_READ_ONLY = (5, 12)  # mount_setattr(2)
 
@@ -86,8 +80,6 @@ def build(request: Request, facts: HostFacts, settings: Settings) -> Built:
     rules = device_rules.rules(request.devices, host.device_cgroup_rules, privileged=host.privileged)
     limits = cgroup_resources.build(host, facts, rules, lambda path: request.device_numbers[path])
     filter_, filter_warnings = _seccomp(request, facts, settings)
-    options = security.parse(host.security_opt)
-    exposed = host.privileged or options.system_paths_unconfined
     linux = oci.Linux(
         namespaces=namespaces.plan(
             host,
@@ -101,8 +93,8 @@ def build(request: Request, facts: HostFacts, settings: Settings) -> Built:
         seccomp=filter_,
         sysctl=_sysctls(request),
         rootfs_propagation=mounts.rootfs_propagation(request.mounts),
-        masked_paths=() if exposed else _or_default(host.masked_paths, MASKED_PATHS),
-        readonly_paths=() if exposed else _or_default(host.readonly_paths, READONLY_PATHS),
+        masked_paths=_filled_in(host.masked_paths),
+        readonly_paths=_filled_in(host.readonly_paths),
     )
     specification = oci.Specification(
         oci_version=oci.VERSION,
@@ -286,5 +278,8 @@ def _box(size: tuple[int, int]) -> oci.Box | None:
     return oci.Box(height=height, width=width) if height and width else None
 
 
-def _or_default(given: tuple[str, ...] | None, default: tuple[str, ...]) -> tuple[str, ...]:
-    return default if given is None else given
+def _filled_in(paths: tuple[str, ...] | None) -> tuple[str, ...]:
+    """Of the stored configuration; where it says nothing, nobody may take that for "none"."""
+    if paths is None:
+        raise SystemFailure("the container's configuration doesn't say which paths are masked and read-only")
+    return paths

@@ -16,6 +16,7 @@ from events.messages.container import ContainerConfig, ContainerSecrets, HostCon
 from events.messages.exec import ResolvedMount
 from events.projections.containers import Container
 from events.sealed import Sealed
+from handlers.containers.configuration import DEFAULT_MASKED_PATHS, DEFAULT_READONLY_PATHS
 from handlers.exec import specification
 from handlers.exec.drivers.conmon import ConmonRuntime
 from handlers.exec.drivers.host_facts import read_host_facts
@@ -37,6 +38,13 @@ def new_id() -> str:
     return secrets.token_hex(32)
 
 
+def filled_in(host: HostConfig) -> HostConfig:
+    """With the paths that are masked and read-only, as every stored configuration has them."""
+    bare = host.privileged or "systempaths=unconfined" in host.security_opt
+    paths = ((), ()) if bare else (DEFAULT_MASKED_PATHS, DEFAULT_READONLY_PATHS)
+    return msgspec.structs.replace(host, masked_paths=paths[0], readonly_paths=paths[1])
+
+
 def a_container(config: ContainerConfig | None = None, host: HostConfig | None = None, **fields) -> Container:
     """A container as the log would tell it."""
     known: dict[str, Any] = {
@@ -45,7 +53,7 @@ def a_container(config: ContainerConfig | None = None, host: HostConfig | None =
         "image_id": "sha256:0",
         "image_reference": "busybox",
         "config": config or ContainerConfig(),
-        "host": host or HostConfig(),
+        "host": filled_in(host or HostConfig()),
         "secrets": NOT_SEALED,
         "endpoints": {},
         "mounts": (),

@@ -14,7 +14,7 @@ from events.messages import exec as m
 from events.projections.containers import Container
 from handlers.exec.handler import ExecHandler
 from handlers.exec.ports import LogQuery
-from tests.fakes.processes import ProcessHost, make_rootfs, new_id, short_directory
+from tests.fakes.processes import ProcessHost, filled_in, make_rootfs, new_id, short_directory
 from tests.fakes.sender import Engine
 
 pytestmark = pytest.mark.root
@@ -52,7 +52,7 @@ async def begun(engine: Engine, host: ProcessHost, *command: str, **config) -> C
         image_id="sha256:0",
         image_reference="busybox",
         config=c.ContainerConfig(**config),
-        host=c.HostConfig(),
+        host=filled_in(c.HostConfig()),
         secrets=await engine.services.keyring.seal(f"container/{container_id}", secrets),
     )
     started = c.ContainerStartRequested(container_id=container_id, run=1)

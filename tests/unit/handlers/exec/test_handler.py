@@ -16,7 +16,7 @@ from handlers.context import Context
 from handlers.exec.handler import ExecHandler
 from handlers.exec.ports import ExecPlan
 from handlers.exec.specification import Settings
-from tests.fakes.processes import PASSWD, new_id, some_facts
+from tests.fakes.processes import PASSWD, filled_in, new_id, some_facts
 from tests.fakes.runtime import Disk, MemoryRuntime
 from tests.fakes.sender import CLIENT, Engine
 
@@ -66,7 +66,7 @@ async def a_container(
         image_id="sha256:0",
         image_reference="busybox",
         config=config or c.ContainerConfig(),
-        host=options or c.HostConfig(),
+        host=filled_in(options or c.HostConfig()),
         secrets=await engine.services.keyring.seal(f"container/{container_id}", secrets),
     )
     await engine.append(f"container/{container_id}", requested, c.ContainerCreated(container_id=container_id))

@@ -6,12 +6,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from events.errors import InvalidParameter
+from events.errors import InvalidParameter, SystemFailure
 from events.messages.container import ContainerConfig, ContainerSecrets, HostConfig
 from events.messages.exec import ExecConfig, ExecSecrets, ResolvedMount
+from handlers.containers.configuration import DEFAULT_MASKED_PATHS, DEFAULT_READONLY_PATHS
 from handlers.exec.specification import (
-    MASKED_PATHS,
-    READONLY_PATHS,
     Built,
     Request,
     Settings,
@@ -59,8 +58,8 @@ def test_what_a_plain_container_gets():
     assert "terminal" not in process
     assert "noNewPrivileges" not in process
     linux = found["linux"]
-    assert linux["maskedPaths"] == list(MASKED_PATHS)
-    assert linux["readonlyPaths"] == list(READONLY_PATHS)
+    assert linux["maskedPaths"] == list(DEFAULT_MASKED_PATHS)
+    assert linux["readonlyPaths"] == list(DEFAULT_READONLY_PATHS)
     assert linux["namespaces"] == [
         {"type": "mount"},
         {"type": "network", "path": "/n"},
@@ -122,6 +121,13 @@ def test_the_hosts_network_brings_no_sysctls():
 def test_the_cgroup_namespace_is_private_by_default_with_version_2(host, version, own):
     found = document(host=host, facts=some_facts(cgroup_version=version))
     assert ({"type": "cgroup"} in found["linux"]["namespaces"]) is own
+
+
+def test_a_configuration_that_was_not_filled_in_is_no_reason_to_mask_nothing():
+    bare = request()
+    container = msgspec.structs.replace(bare.container, host=HostConfig())
+    with pytest.raises(SystemFailure, match="doesn't say which paths"):
+        build(msgspec.structs.replace(bare, container=container), some_facts(), SETTINGS)
 
 
 def test_privileged_takes_masks_filter_and_read_only_mounts_away():
