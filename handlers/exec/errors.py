@@ -84,6 +84,20 @@ class NotShareable(Conflict):
         )
 
 
+class RecursiveReadOnlyUnsupported(InvalidParameter):
+    """A bind must be read-only with all that is mounted below it, and can't be."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"rro is not supported: {why}")
+
+
+class ReadOnlyOptionsConflict(InvalidParameter):
+    """ReadOnlyForceRecursive beside what excludes it."""
+
+    def __init__(self, other: str) -> None:
+        super().__init__(f"mount options conflict: ReadOnlyForceRecursive and {other}")
+
+
 def refused(error: StartError) -> EngineError:
     """A program that isn't there or can't run is the client's mistake (400), anything else the host's (500)."""
     kind = InvalidParameter if error.exit_code in (126, 127) else SystemFailure

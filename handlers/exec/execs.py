@@ -100,7 +100,7 @@ class Execs:
             exec_id=found.id,
             container_id=container.id,
             process=msgspec.json.encode(process),
-            runtime=runtime_path(container, self._settings),
+            runtime=runtime_path(container.host, self._settings),
             terminal=config.tty,
             stdin=config.attach_stdin,
             attached=not command.detach,

@@ -77,6 +77,9 @@ class Runtime(Protocol):
     async def create(self, plan: ProcessPlan) -> LiveProcess:
         """Up to the point where the process waits for its start. Raises StartError, with nothing left behind."""
 
+    async def understands(self, runtime: str, mount_option: str) -> bool:
+        """Whether a runtime's program (a path) says that it knows a mount option. Others ignore what they don't."""
+
     def shared_memory(self, container_id: str) -> str:
         """Host path of the /dev/shm that a plan with `shared_memory_bytes` makes, whether it is there or not."""
 

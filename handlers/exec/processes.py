@@ -7,11 +7,18 @@ import msgspec
 from events.container_lookup import find_container
 from events.errors import InvalidParameter
 from events.messages import exec as m
-from events.messages.container import ContainerSecrets
+from events.messages.container import ContainerSecrets, HostConfig
 from events.projections.containers import Container
 from handlers.context import Context
-from handlers.exec import host_devices, namespaces, sources, specification
-from handlers.exec.errors import HasEnded, NamespaceOwnerNotRunning, NoSuchProcess, NotShareable, refused
+from handlers.exec import host_devices, namespaces, read_only, sources, specification
+from handlers.exec.errors import (
+    HasEnded,
+    NamespaceOwnerNotRunning,
+    NoSuchProcess,
+    NotShareable,
+    RecursiveReadOnlyUnsupported,
+    refused,
+)
 from handlers.exec.host_facts import HostFacts
 from handlers.exec.mounts import DEFAULT_SHM_BYTES
 from handlers.exec.oci import Specification
@@ -31,7 +38,14 @@ class Processes:
     async def check(self, _: Context, command: m.CheckProcess) -> m.CheckedProcess:
         """Answer CheckProcess."""
         warnings = specification.check(command.config, command.host, self._facts, self._settings)
+        if read_only.is_forced(command.host.mounts, self._facts):
+            await self._require(read_only.OPTION, command.host)
         return m.CheckedProcess(warnings=warnings)
+
+    async def _require(self, mount_option: str, host: HostConfig) -> None:
+        name = host.runtime or self._settings.default_runtime
+        if not await self._runtime.understands(runtime_path(host, self._settings), mount_option):
+            raise RecursiveReadOnlyUnsupported(f'the runtime "{name}" doesn\'t say that it knows {mount_option}')
 
     async def create(self, context: Context, command: m.CreateProcess) -> m.CreatedProcess:
         """Answer CreateProcess. Raises InvalidParameter for a program that isn't there or can't be run."""
@@ -53,7 +67,7 @@ class Processes:
             run=container.run,
             name=container.name,
             specification=msgspec.json.encode(built),
-            runtime=runtime_path(container, self._settings),
+            runtime=runtime_path(container.host, self._settings),
             terminal=container.config.tty,
             stdin=container.config.open_stdin,
             stdin_once=container.config.stdin_once,
@@ -111,9 +125,9 @@ def open_secrets(context: Context, container: Container) -> ContainerSecrets:
     return msgspec.json.decode(context.keyring.open(container.secrets), type=ContainerSecrets)
 
 
-def runtime_path(container: Container, settings: Settings) -> str:
+def runtime_path(host: HostConfig, settings: Settings) -> str:
     """The program of the runtime that a container names. Raises InvalidParameter."""
-    name = container.host.runtime or settings.default_runtime
+    name = host.runtime or settings.default_runtime
     path = settings.runtimes.get(name)
     if path is None:
         raise InvalidParameter(f"unknown or invalid runtime name: {name}")

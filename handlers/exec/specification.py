@@ -17,6 +17,7 @@ from handlers.exec import (
     namespaces,
     oci,
     process_limits,
+    read_only,
     seccomp_profile,
     security,
     users,
@@ -26,7 +27,6 @@ from handlers.exec.devices import HostDevice
 from handlers.exec.host_facts import HostFacts
 
 _NETWORK_SYSCTLS = {"net.ipv4.ip_unprivileged_port_start": "0", "net.ipv4.ping_group_range": "0 2147483647"}
-_RECURSIVE_READ_ONLY = (5, 12)  # mount_setattr(2)
 
 
 class NoInit(InvalidParameter):
@@ -220,7 +220,7 @@ def _mounts(request: Request, facts: HostFacts, settings: Settings) -> tuple[oci
         writable_cgroup=host.privileged or options.writable_cgroups,
         shm=_shm(request),
     )
-    merged = mounts.merge(defaults, request.mounts, recursive_read_only=facts.kernel >= _RECURSIVE_READ_ONLY)
+    merged = mounts.merge(defaults, request.mounts, recursive_read_only=read_only.can_be_recursive(facts))
     if not _wants_init(request.container.host, settings):
         return merged
     if not settings.init_path:

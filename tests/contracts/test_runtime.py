@@ -93,6 +93,13 @@ async def test_the_exit_code_is_the_programs_own(subject, script, code):
     assert (status.exit_code, status.known, status.run, status.oom_killed) == (code, True, 7, False)
 
 
+async def test_a_runtime_tells_which_mount_options_it_knows(subject):
+    runtime, program = subject.daemon(), subject.plan("true").runtime
+    for path, option, known in ((program, "rro", True), (program, "nosuch", False), ("/bin/true", "rro", False)):
+        for _ in range(2):
+            assert await runtime.understands(path, option) is known
+
+
 async def test_a_created_process_waits_for_its_start(subject):
     runtime = subject.daemon()
     plan = subject.plan("echo hello; sleep 100")

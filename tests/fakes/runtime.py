@@ -189,6 +189,10 @@ class MemoryRuntime:
         self._begin(plan.container_id)
         return LiveProcess(pid=process.pid, monitor_pid=process.pid - 1, started=False)
 
+    async def understands(self, runtime: str, mount_option: str) -> bool:
+        """See Runtime."""
+        return runtime.endswith("runc") and mount_option in ("ro", "rro")
+
     def shared_memory(self, container_id: str) -> str:
         """See Runtime."""
         return f"/memory/{container_id}/shm"

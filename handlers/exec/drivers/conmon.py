@@ -120,6 +120,10 @@ class ConmonRuntime(OutputFiles):
             *(("--leave-stdin-open",) if stays_open else ()),
         ]
 
+    async def understands(self, runtime: str, mount_option: str) -> bool:
+        """Whether a runtime's program says that it knows a mount option."""
+        return await self._runtime.understands(runtime, mount_option)
+
     def shared_memory(self, container_id: str) -> str:
         """Host path of a /dev/shm that others may join."""
         return str(self._layout.shared_memory(container_id))

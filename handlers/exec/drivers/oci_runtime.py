@@ -23,6 +23,12 @@ class _State(msgspec.Struct, frozen=True, kw_only=True):
     status: str = ""
 
 
+class _Features(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """https://github.com/opencontainers/runtime-spec/blob/v1.1.0/features.md."""
+
+    mount_options: tuple[str, ...] = ()
+
+
 class OciRuntime:
     """Runs a runtime by path, each with a state directory of its own."""
 
@@ -30,6 +36,7 @@ class OciRuntime:
         self._layout = layout
         self._flags = ("--systemd-cgroup",) if systemd_cgroup else ()
         self._runc: dict[str, bool] = {}
+        self._features: dict[str, _Features] = {}
 
     def global_arguments(self, runtime: str) -> tuple[str, ...]:
         """Arguments before the verb."""
@@ -41,6 +48,16 @@ class OciRuntime:
             completed = await processes.run([runtime, "--version"], timeout_s=_VERSION_TIMEOUT_S)
             self._runc[runtime] = completed.output.startswith("runc version")
         return self._runc[runtime]
+
+    async def understands(self, runtime: str, mount_option: str) -> bool:
+        """Whether its features, asked for once, name a mount option; a program without the verb has none."""
+        if runtime not in self._features:
+            completed = await processes.run([runtime, "features"], timeout_s=_VERSION_TIMEOUT_S)
+            try:
+                self._features[runtime] = msgspec.json.decode(completed.output, type=_Features)
+            except msgspec.MsgspecError:
+                self._features[runtime] = _Features()
+        return mount_option in self._features[runtime].mount_options
 
     async def start(self, runtime: str, container_id: str, process: ProcessHandle) -> None:
         """Let a created container run. Raises SystemFailure."""

@@ -207,6 +207,42 @@ async def test_a_check_warns_and_refuses_before_anything_is_made(host):
         assert await engine.send(m.CheckProcess(config=config, host=late)) == m.CheckedProcess()
 
 
+FORCED = c.Mount(
+    type="bind", source="/", target="/x", read_only=True, bind_options=c.BindOptions(read_only_force_recursive=True)
+)
+
+
+async def test_a_bind_can_be_forced_to_be_read_only_all_the_way_down(host):
+    async with host.daemon() as (engine, _):
+        checked = await engine.send(m.CheckProcess(config=c.ContainerConfig(), host=c.HostConfig(mounts=(FORCED,))))
+        assert checked == m.CheckedProcess()
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"read_only": False}, "mount options conflict: ReadOnlyForceRecursive and a mount that isn't ReadOnly"),
+        ({"bind_options": {"read_only_non_recursive": True}}, "ReadOnlyForceRecursive and ReadOnlyNonRecursive"),
+        ({"bind_options": {"non_recursive": True}}, "ReadOnlyForceRecursive and NonRecursive"),
+        ({"runtime": "old"}, 'rro is not supported: the runtime "old"'),
+        ({"kernel": (5, 11)}, "rro is not supported: the kernel is older than 5.12"),
+    ],
+)
+async def test_where_it_cannot_be_it_is_refused(host, change, why):
+    settings = msgspec.structs.replace(SETTINGS, runtimes=SETTINGS.runtimes | {"old": "/usr/bin/old"})
+    facts = some_facts(**{key: value for key, value in change.items() if key == "kernel"})
+    options = msgspec.structs.replace(
+        FORCED.bind_options or c.BindOptions(),
+        **change.get("bind_options", {}),
+    )
+    mount = msgspec.structs.replace(FORCED, bind_options=options, read_only=change.get("read_only", True))
+    wanted = c.HostConfig(mounts=(mount,), runtime=change.get("runtime", ""))
+    async with anyio.create_task_group() as tasks:
+        engine = Engine(ExecHandler(MemoryRuntime(), facts, settings, tasks))
+        with pytest.raises(InvalidParameter, match=why):
+            await engine.send(m.CheckProcess(config=c.ContainerConfig(), host=wanted))
+
+
 # ---- execs
 
 
