@@ -22,11 +22,6 @@ class ContentStore:
         """Keep content. Raises SystemFailure."""
         await run_sync(self._write, self._path(digest), content)
 
-    async def read(self, digest: str) -> bytes:
-        """The content. Raises SystemFailure."""
-        with attempt(f"read {digest}"):
-            return await run_sync(self._path(digest).read_bytes)
-
     async def delete(self, digest: str) -> None:
         """Forget content; absent is fine. Raises SystemFailure."""
         with attempt(f"remove {digest}"):

@@ -46,8 +46,5 @@ class GraphDriver(Protocol):
     async def list(self) -> frozenset[str]:
         """Cache ids of everything that is on disk, complete or not."""
 
-    async def mounted(self) -> frozenset[str]:
-        """Cache ids of what is mounted."""
-
     def describe(self) -> tuple[tuple[str, str], ...]:
         """Rows for `docker info` (DriverStatus)."""

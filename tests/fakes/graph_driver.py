@@ -35,7 +35,6 @@ class FakeGraphDriver:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._layers: dict[str, Tree] = {}
-        self._mounted: set[str] = set()
 
     async def prepare(self) -> None:
         """Make the directory."""
@@ -67,26 +66,19 @@ class FakeGraphDriver:
         if not target.exists():
             target.mkdir()
             _write_out(self._layers[cache_id], target)
-        self._mounted.add(cache_id)
         return str(target)
 
     async def unmount(self, cache_id: str) -> None:
-        """See `GraphDriver.unmount`."""
-        self._mounted.discard(cache_id)
+        """See `GraphDriver.unmount`. Nothing is ever mounted."""
 
     async def remove(self, cache_id: str) -> None:
         """See `GraphDriver.remove`."""
-        self._mounted.discard(cache_id)
         self._layers.pop(cache_id, None)
         delete_tree(self._root / cache_id)
 
     async def list(self) -> frozenset[str]:
         """See `GraphDriver.list`."""
         return frozenset(self._layers)
-
-    async def mounted(self) -> frozenset[str]:
-        """See `GraphDriver.mounted`."""
-        return frozenset(self._mounted)
 
     def describe(self) -> tuple[tuple[str, str], ...]:
         """See `GraphDriver.describe`."""

@@ -94,13 +94,6 @@ class Overlay2:
         with attempt(f"list {self._root}"):
             return frozenset(await run_sync(os.listdir, self._root)) - {_LINKS}
 
-    async def mounted(self) -> frozenset[str]:
-        """See `GraphDriver.mounted`."""
-        prefix = f"{self._root}/"
-        points = await run_sync(mounts.mounts)
-        inside = (point.path.removeprefix(prefix) for point in points if point.path.startswith(prefix))
-        return frozenset(path.removesuffix("/merged") for path in inside if path.endswith("/merged"))
-
     def describe(self) -> tuple[tuple[str, str], ...]:
         """See `GraphDriver.describe`."""
         return (
