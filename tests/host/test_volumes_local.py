@@ -1,22 +1,29 @@
 """Volumes of this host against the real kernel: what is copied, what is mounted, and what must never be deleted."""
 
 import os
+import shutil
 import stat
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import anyio
 import anyio.lowlevel
+import anyio.to_thread
 import pytest
 
 from events.errors import SystemFailure
 from handlers.kernel.mounts import mount, mounts, unmount
+from handlers.kernel.trees import delete_tree
 from handlers.volumes.drivers import arrival, device
 from handlers.volumes.drivers.local import LocalDriver
 from tests.fakes.deep_trees import dig
 
 pytestmark = pytest.mark.root
 DEADLINE_S = 20.0
+ROUNDS = 6
+DIRECTORIES = tuple(f"directory-{number}" for number in range(100))
+MEMORY = {"type": "tmpfs", "device": "tmpfs"}
 COPIER = """
 import anyio, pathlib, sys
 from handlers.volumes.drivers.local import LocalDriver
@@ -47,8 +54,26 @@ def rootfs(tmp_path: Path) -> Path:
     return directory
 
 
-async def test_the_copy_has_everything_that_a_file_system_knows(driver, root, rootfs):
+@pytest.mark.parametrize("options", [{}, MEMORY], ids=["plain", "device"])
+async def test_the_copy_has_everything_that_a_file_system_knows(driver, root, rootfs, options):
     source = rootfs / "srv"
+    fill(source)
+    await driver.create("copy", options)
+    data = Path(await driver.mount("copy", options))
+    await driver.populate("copy", str(rootfs), "/srv")
+
+    for path in (source, *source.rglob("*")):
+        copied = data / path.relative_to(source)
+        assert facts(copied) == facts(path), path
+    assert (data / "again").samefile(data / "file")
+    assert (data / "inner" / "again").samefile(data / "file")
+    assert (data / "holes").stat().st_blocks < 1024
+    assert (data / "holes").read_bytes() == (source / "holes").read_bytes()
+    assert len(names(data)) == len(names(source))
+    assert set(names(root / "copy")) == {".shiplog", "_data"} | ({".shiplog-device"} if options else set())
+
+
+def fill(source: Path) -> None:
     (source / "file").write_text("content")
     os.chown(source / "file", 1000, 2000)
     (source / "file").chmod(0o4751)
@@ -57,25 +82,24 @@ async def test_the_copy_has_everything_that_a_file_system_knows(driver, root, ro
     os.setxattr(source / "file", "security.capability", bytes.fromhex("0100000200040000000000000000000000000000"))
     os.link(source / "file", source / "again")
     (source / "link").symlink_to("/etc/passwd")
+    os.chown(source / "link", 7, 8, follow_symlinks=False)
     os.mknod(source / "device", 0o600 | stat.S_IFCHR, os.makedev(1, 3))
     os.mkfifo(source / "pipe", 0o622)
+    (source / "pipe").chmod(0o622)
     with (source / "holes").open("wb") as file:
+        file.seek(16 * 1024 * 1024)
+        file.write(b"middle")
         file.truncate(64 * 1024 * 1024)
+    (source / "inner" / "deep").mkdir(parents=True)
+    os.link(source / "file", source / "inner" / "again")
+    os.chown(source / "inner", 33, 44)
+    (source / "inner").chmod(0o1711)
+    (source / "inner" / "empty").touch()
+    os.utime(source / "inner", ns=(1, 4_000_000_005))
     os.chown(source, 33, 44)
     source.chmod(0o2770)
     os.setxattr(source, "user.directory", b"yes")
     os.utime(source, ns=(1, 2_000_000_003))
-
-    await driver.create("copy", {})
-    await driver.populate("copy", str(rootfs), "/srv")
-
-    data = root / "copy" / "_data"
-    for name in names(source):
-        assert facts(data / name) == facts(source / name), name
-    assert facts(data) == facts(source)
-    assert (data / "again").samefile(data / "file")
-    assert (data / "holes").stat().st_blocks < 1024
-    assert names(root / "copy") == [".shiplog", "_data"]
 
 
 def names(directory: Path) -> list[str]:
@@ -124,6 +148,93 @@ async def test_a_container_that_has_the_volume_sees_the_content_arrive(driver, r
         os.close(held)
 
 
+async def in_memory(driver):
+    """A mounted volume whose content arrives inside of it, where a container that has it can reach."""
+    await driver.create("memory", MEMORY)
+    return Path(await driver.mount("memory", MEMORY))
+
+
+@pytest.fixture
+def outside(tmp_path) -> Path:
+    """What a container would like the engine to write to, or to take away."""
+    directory = tmp_path / "outside"
+    directory.mkdir()
+    (directory / "precious").write_text("x")
+    return directory
+
+
+@pytest.mark.parametrize("name", [arrival.INCOMING, arrival.ARRIVED])
+async def test_a_planted_link_leads_nowhere(driver, rootfs, outside, name):
+    (rootfs / "srv" / "one").write_text("image")
+    data = await in_memory(driver)
+    (data / name).symlink_to(outside)
+    await driver.populate("memory", str(rootfs), "/srv")
+    assert names(outside) == ["precious"]
+    assert names(data) == ["one"]
+
+
+@pytest.mark.parametrize("owner", [0, 1000])
+async def test_what_only_looks_like_complete_content_is_discarded(driver, outside, owner):
+    data = await in_memory(driver)
+    arrived = data / arrival.ARRIVED
+    arrived.mkdir(mode=0o700)
+    os.chown(arrived, owner, owner)
+    if owner:
+        (arrived / arrival.CONTENT).mkdir()
+    else:
+        (arrived / arrival.CONTENT).symlink_to(outside)
+    assert not await driver.settle_populate("memory")
+    assert names(outside) == ["precious"]
+    assert names(data) == []
+
+
+@pytest.mark.slow
+async def test_a_copy_that_is_taken_away_and_replaced_by_links_stays_inside(driver, rootfs, outside):
+    """What a container that has the volume can do at any moment of the copy."""
+    for name in DIRECTORIES:
+        (rootfs / "srv" / name).mkdir()
+        (rootfs / "srv" / name / "file").write_text("image")
+    data = await in_memory(driver)
+    stop, planted, rounds = anyio.Event(), 0, 0
+
+    async def plant() -> None:
+        nonlocal planted
+        while not stop.is_set():
+            planted += await anyio.to_thread.run_sync(replace_by_links, data / arrival.INCOMING, outside)
+            if rounds % 3 == 2:
+                await anyio.to_thread.run_sync(take_away, data / arrival.INCOMING, outside)
+
+    with anyio.fail_after(DEADLINE_S):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(plant)
+            while rounds < ROUNDS or not planted:
+                with suppress(SystemFailure):
+                    await driver.populate("memory", str(rootfs), "/srv")
+                for entry in data.iterdir():
+                    await anyio.to_thread.run_sync(delete_tree, entry)
+                rounds += 1
+            stop.set()
+    assert names(outside) == ["precious"]
+    assert (outside / "precious").read_text() == "x"
+
+
+def replace_by_links(incoming: Path, outside: Path) -> int:
+    """Put links in the place of what is being copied; how many."""
+    planted = 0
+    for path in (incoming / arrival.CONTENT / name for name in DIRECTORIES):
+        with suppress(OSError):
+            shutil.rmtree(path)
+            path.symlink_to(outside)
+            planted += 1
+    return planted
+
+
+def take_away(incoming: Path, outside: Path) -> None:
+    with suppress(OSError):
+        incoming.rename(incoming.with_name("taken"))
+        incoming.symlink_to(outside)
+
+
 async def test_incomplete_content_is_discarded(driver, root):
     await driver.create("half", {})
     (root / "half" / arrival.INCOMING).mkdir()
@@ -136,9 +247,10 @@ async def test_incomplete_content_is_discarded(driver, root):
 async def test_complete_content_moves_in_and_replaces_nothing(driver, root):
     await driver.create("late", {})
     data, arrived = root / "late" / "_data", root / "late" / arrival.ARRIVED
-    arrived.mkdir(mode=0o751)
-    (arrived / "one").write_text("image")
-    (arrived / "two").write_text("image")
+    content = arrived / arrival.CONTENT
+    content.mkdir(mode=0o751, parents=True)
+    (content / "one").write_text("image")
+    (content / "two").write_text("image")
     (data / "two").write_text("container")
     assert await driver.settle_populate("late")
     assert (data / "one").read_text() == "image"

@@ -7,15 +7,16 @@ Slow and large (less so where the file system shares blocks), and right everywhe
 
 import os
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import anyio
 from anyio.to_thread import run_sync
 
 from handlers.kernel.calls import attempt
+from handlers.kernel.copying import copy_directory
 from handlers.kernel.threads import run_long
 from handlers.kernel.trees import delete_tree
-from handlers.layers.drivers.trees import copy_tree
 from handlers.layers.drivers.unpacking import unpack
 from handlers.layers.ports import Unpacked
 
@@ -48,7 +49,7 @@ class Vfs:
         """See `GraphDriver.create`."""
         await run_sync(self._make, cache_id)
         if lineage:
-            await copy_tree(self._root / lineage[0], self._root / cache_id)
+            await self._copy(lineage[0], cache_id)
 
     async def mount(self, cache_id: str, lineage: Sequence[str]) -> str:
         """See `GraphDriver.mount`. There is nothing to do: the copy is the tree."""
@@ -68,10 +69,6 @@ class Vfs:
         with attempt(f"list {self._root}"):
             return frozenset(await run_sync(os.listdir, self._root))
 
-    async def mounted(self) -> frozenset[str]:
-        """See `GraphDriver.mounted`."""
-        return frozenset()
-
     def describe(self) -> tuple[tuple[str, str], ...]:
         """See `GraphDriver.describe`."""
         return ()
@@ -80,6 +77,15 @@ class Vfs:
         with attempt(f"make {self._root}"):
             self._root.mkdir(parents=True, exist_ok=True, mode=0o710)
             self._root = self._root.resolve()
+
+    async def _copy(self, lower: str, cache_id: str) -> None:
+        with ExitStack() as opened:
+            descriptors = []
+            for layer in (lower, cache_id):
+                with attempt(f"open layer {layer}"):
+                    descriptors.append(os.open(self._root / layer, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+                opened.callback(os.close, descriptors[-1])
+            await copy_directory(*descriptors)
 
     def _make(self, cache_id: str) -> None:
         with attempt(f"make layer {cache_id}"):

@@ -10,7 +10,7 @@ import anyio.to_thread
 from events.errors import SystemFailure
 from handlers.kernel.calls import attempt
 from handlers.kernel.mounts import mounts
-from handlers.kernel.threads import run_long
+from handlers.kernel.threads import run_foreign, run_long
 from handlers.kernel.trees import delete_tree
 from handlers.volumes.drivers import arrival, device, mount_options
 from handlers.volumes.errors import BadName, ShortName
@@ -61,7 +61,7 @@ class LocalDriver:
         plan = mount_options.plan(options)
         if plan is not None and not await anyio.to_thread.run_sync(self._is_mounted, name):
             await device.mount_device(plan, str(data))
-            await anyio.to_thread.run_sync(self._settle, name)
+            await run_foreign(self._settle, name)
         return str(data)
 
     async def unmount(self, name: str) -> None:
@@ -72,14 +72,14 @@ class LocalDriver:
 
     async def would_populate(self, name: str, rootfs: str, source: str) -> bool:
         """Whether the volume is empty and `source` a directory."""
-        descriptor = await anyio.to_thread.run_sync(self._open_source, name, rootfs, source)
+        descriptor = await run_foreign(self._open_source, name, rootfs, source)
         if descriptor is not None:
             os.close(descriptor)
         return descriptor is not None
 
     async def populate(self, name: str, rootfs: str, source: str) -> None:
         """Copy `source`; all of it is in the volume afterwards, or nothing."""
-        descriptor = await anyio.to_thread.run_sync(self._open_source, name, rootfs, source)
+        descriptor = await run_foreign(self._open_source, name, rootfs, source)
         if descriptor is None:
             return
         try:
@@ -91,7 +91,7 @@ class LocalDriver:
 
     async def settle_populate(self, name: str) -> bool:
         """Complete or discard an interrupted copy; True when its content has arrived."""
-        return await anyio.to_thread.run_sync(self._settle, name)
+        return await run_long(self._settle, name)
 
     async def list(self) -> frozenset[str]:
         """Volumes below the root that carry this engine's mark."""
