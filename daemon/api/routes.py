@@ -64,6 +64,7 @@ TABLE: Final[tuple[tuple[str, str, EngineEndpoint], ...]] = (
     ("GET", "/networks/", networks.list_networks),
     ("POST", "/networks/create", networks.create_network),
     ("POST", "/networks/prune", networks.prune_networks),
+    ("POST", "/build/prune", system.prune_builds),
     ("GET", "/networks/{id}", networks.inspect_network),
     ("POST", "/networks/{id}/connect", networks.change_network),
     ("POST", "/networks/{id}/disconnect", networks.change_network),

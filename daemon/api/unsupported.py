@@ -26,7 +26,6 @@ MISSING: Final = (
     ("POST", "/images/{name:path}/push"),
     ("GET", "/distribution/{name:path}/json"),
     ("POST", "/build"),
-    ("POST", "/build/prune"),
     ("POST", "/build/cancel"),
     ("POST", "/session"),
     ("POST", "/grpc"),

@@ -79,3 +79,9 @@ def test_pulling_says_what_to_do(engine):
     refused = engine.docker("pull", "nosuch", check=False)
     assert refused.returncode == 1
     assert b"docker load" in refused.stderr
+
+
+def test_system_prune_clears_what_nobody_uses(engine):
+    engine.docker("create", "--name", "unused", "busybox")
+    assert "Total reclaimed space" in engine.out("system", "prune", "-f")
+    assert engine.out("ps", "-aq") == ""
