@@ -5,7 +5,6 @@ from pathlib import Path
 
 import anyio.from_thread
 import msgspec
-from anyio.to_thread import run_sync
 
 from events import references
 from events.base import Event
@@ -19,6 +18,7 @@ from handlers.images.content import ContentStore
 from handlers.images.create import Plan, ensure_image
 from handlers.images.platforms import parse_platform
 from handlers.kernel.calls import attempt
+from handlers.kernel.threads import run_long
 from handlers.turns import Turns
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -31,7 +31,7 @@ async def import_image(
     config = _config(context.clock.now_ns(), command)
     names = (references.canonical(command.reference),) if command.reference else ()
     path = Path(command.path)
-    plan = _plan(config, await run_sync(_digest, path), path)
+    plan = _plan(config, await run_long(_digest, path), path)
     answer = m.ImportedImage(image_id=plan.image_id)
     imported = m.ImageImported(image_id=plan.image_id, name=plan.image_id)
 

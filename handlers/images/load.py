@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import msgspec
-from anyio.to_thread import run_sync
 
 from events import references
 from events.base import Event
@@ -16,6 +15,7 @@ from handlers.images.content import ContentStore
 from handlers.images.create import Plan, check, ensure_image
 from handlers.images.layouts import ArchivedImage, read_images
 from handlers.images.platforms import host_platform
+from handlers.kernel.threads import run_long
 from handlers.turns import Turns
 
 
@@ -27,7 +27,7 @@ async def load_images(
     Raises InvalidParameter for what isn't an archive of images or contradicts itself.
     """
     async with spool.plain_file(Path(command.path), scratch, context.ids.new()) as path:
-        images = await run_sync(lambda: read_images(open_archive(path), host_platform()))
+        images = await run_long(lambda: read_images(open_archive(path), host_platform()))
         loaded = m.LoadedImages(lines=())
         for image in images:
             loading = Loading(plan=_plan(image, path), names=image.names, before=loaded, is_last=image is images[-1])

@@ -10,6 +10,7 @@ from anyio.to_thread import run_sync
 
 from handlers import compression
 from handlers.kernel.calls import attempt
+from handlers.kernel.threads import run_long
 
 PREFIX = "archive-"
 
@@ -25,7 +26,7 @@ async def plain_file(path: Path, scratch: Path, name: str) -> AsyncIterator[Path
         return
     expanded = scratch / f"{PREFIX}{name}"
     try:
-        await run_sync(_expand, path, expanded)
+        await run_long(_expand, path, expanded)
         yield expanded
     finally:
         with anyio.CancelScope(shield=True):

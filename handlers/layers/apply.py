@@ -5,7 +5,6 @@ from pathlib import Path
 
 import anyio
 import anyio.from_thread
-from anyio.to_thread import run_sync
 
 from events.errors import EngineError
 from events.messages import layer as m
@@ -13,6 +12,7 @@ from events.projections.layers import Layer
 from handlers import compression
 from handlers.context import Context
 from handlers.kernel.calls import attempt
+from handlers.kernel.threads import run_long
 from handlers.layers import decide, removal
 from handlers.layers.errors import WrongDigest
 from handlers.layers.ports import GraphDriver, Unpacked
@@ -53,7 +53,7 @@ async def _digest(command: m.ApplyLayer) -> str:
                 Path(command.path), command.offset, command.length, check=anyio.from_thread.check_cancelled
             )
 
-    return await run_sync(read)
+    return await run_long(read)
 
 
 async def _hold(context: Context, layer: Layer, holder: str) -> m.AppliedLayer:

@@ -148,14 +148,14 @@ async def test_a_container_that_has_the_volume_sees_the_content_arrive(driver, r
         os.close(held)
 
 
-async def in_memory(driver):
+async def in_memory(driver: LocalDriver) -> Path:
     """A mounted volume whose content arrives inside of it, where a container that has it can reach."""
     await driver.create("memory", MEMORY)
     return Path(await driver.mount("memory", MEMORY))
 
 
 @pytest.fixture
-def outside(tmp_path) -> Path:
+def outside(tmp_path: Path) -> Path:
     """What a container would like the engine to write to, or to take away."""
     directory = tmp_path / "outside"
     directory.mkdir()
