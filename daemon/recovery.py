@@ -5,23 +5,48 @@ from collections.abc import Sequence
 
 import anyio
 import anyio.abc
+import msgspec
 
 from events.envelope import RECOVERY, Cause
+from events.log import EventLog
 from handlers.context import Context, Handler, Services
 
 LOGGER = logging.getLogger(__name__)
-PATIENCE_S = 10.0  # for each domain; what takes longer goes on beside the API
 
 
-async def recover(handlers: Sequence[Handler], services: Services, tasks: anyio.abc.TaskGroup) -> None:
+class Patience(msgspec.Struct, frozen=True, kw_only=True):
+    """How long a domain is waited for; what takes longer goes on beside the API."""
+
+    longest_s: float = 10.0
+    without_event_s: float = 2.5  # nothing settled any more: what is left is stuck
+
+
+DEFAULT_PATIENCE = Patience()
+
+
+async def recover(
+    handlers: Sequence[Handler],
+    services: Services,
+    tasks: anyio.abc.TaskGroup,
+    patience: Patience = DEFAULT_PATIENCE,
+) -> None:
     """Reconcile every handler, in the order given: what a later one asks the host must be settled by then."""
     for handler in handlers:
         done = anyio.Event()
         tasks.start_soon(_reconcile, handler, services, done)
-        with anyio.move_on_after(PATIENCE_S):
-            await done.wait()
-            continue
-        LOGGER.warning("%s: recovery takes long and goes on in the background", type(handler).__name__)
+        if not await _finished(done, services.log, patience):
+            LOGGER.warning("%s: recovery takes long and goes on in the background", type(handler).__name__)
+
+
+async def _finished(done: anyio.Event, log: EventLog, patience: Patience) -> bool:
+    with anyio.move_on_after(patience.longest_s):
+        while not done.is_set():
+            before = log.head
+            with anyio.move_on_after(patience.without_event_s):
+                await done.wait()
+            if log.head == before:
+                break
+    return done.is_set()
 
 
 async def _reconcile(handler: Handler, services: Services, done: anyio.Event) -> None:

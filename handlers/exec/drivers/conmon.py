@@ -136,6 +136,13 @@ class ConmonRuntime(OutputFiles):
             raise SystemFailure(f"cannot start container {container_id}: its process has ended")
         with process:
             await self._runtime.start(found.runtime, container_id, process)
+        await self._note_start(found)
+
+    async def _note_start(self, found: record.Record) -> None:
+        """A later daemon needn't ask the runtime then, which may hang; of runc it reads a file."""
+        if not await self._runtime.is_runc(found.runtime):
+            with contextlib.suppress(FileNotFoundError):  # it was short and is gone already
+                record.write(self._layout.run(found.container_id), msgspec.structs.replace(found, started=True))
 
     async def signal(self, container_id: str, signal: int) -> bool:
         """Send a signal to the first process; False when it has ended."""
@@ -182,7 +189,7 @@ class ConmonRuntime(OutputFiles):
         if found is None or process is None:
             return None
         process.close()
-        started = await self._runtime.is_started(found.runtime, container_id)
+        started = found.started or await self._runtime.is_started(found.runtime, container_id)
         conmon = found.monitor()
         if conmon is not None:
             conmon.close()

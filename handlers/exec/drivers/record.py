@@ -29,6 +29,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     pid_started: int = 0  # 0 while it is being made
     monitor_pid: int = 0
     monitor_started: int = 0
+    started: bool = False  # known to have been let run
     cgroup: cgroups.Group | None = None
 
     def process(self) -> ProcessHandle | None:
