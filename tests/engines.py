@@ -155,7 +155,7 @@ class EngineUnderTest:
     # ---- end
 
     def leftovers(self) -> list[str]:
-        """What of this engine is still on the host, apart from its two directories' files."""
+        """What of this engine is still on the host once its containers were removed, and what only they have."""
         text = str(self.directory)
         mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines() if text in line]
         processes = [f"process {pid}: {arguments}" for pid, arguments in self._processes()]
@@ -163,7 +163,17 @@ class EngineUnderTest:
         listed = self.inside("ip", "-br", "link").stdout.decode().splitlines()
         links = [line for line in listed if "@" in line and line.startswith(prefix)]
         own = ("/netns", "/overlay2")  # made private once, where the host's mounts are shared
-        return [f"mount {mount}" for mount in mounts if not mount.endswith(own)] + processes + links
+        left = [f"mount {mount}" for mount in mounts if not mount.endswith(own)] + processes + links
+        return left + [str(path) for path in self._left_paths()]
+
+    def _left_paths(self) -> Iterator[Path]:
+        """What only containers have."""
+        for pattern in ("c/*", "r/*/*", "netns/*"):
+            yield from self.exec_root.glob(pattern)
+        for pattern in ("containers/*", "overlay2/container-*"):
+            yield from self.data_root.glob(pattern)
+        for root in (Path("/sys/fs/cgroup"), *Path("/sys/fs/cgroup").iterdir()):
+            yield from (path for path in root.glob(f"{self.names.cgroup_parent.lstrip('/')}/*") if path.is_dir())
 
     def _processes(self, *, forwarders: bool = False) -> Iterator[tuple[int, str]]:
         for entry in Path("/proc").iterdir():

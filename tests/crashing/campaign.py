@@ -9,52 +9,42 @@ import random
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
 
 from tests.crashing import runs
 from tests.crashing.operations import OPERATIONS, Operation
 from tests.crashing.points import Point
-from tests.crashing.world import World
 
 
 class Campaign:
-    """Counts as it goes; an engine with which something was wrong is replaced."""
+    """Counts as it goes."""
 
-    def __init__(self, stack: ExitStack) -> None:
-        self._stack = stack
-        self._world: World | None = None
+    def __init__(self, worlds: runs.Worlds) -> None:
+        self._worlds = worlds
         self.covered = self.missed = self.lost = 0
         self.slowest_boot_s = 0.0
         self.wrong: list[str] = []
 
     def points(self, operation: Operation) -> tuple[Point, ...]:
         """Those of an operation."""
-        return runs.points(self._ready(), operation)
+        with self._worlds.sound() as world:
+            return runs.points(world, operation)
 
-    def attempt(self, operation: Operation, point: Point, again: Point | None) -> None:
-        """One crash."""
+    def attempt(self, operation: Operation, point: Point, again: Point | None = None) -> runs.Result | None:
+        """One crash, with `again` one more while the engine recovers; None when something was wrong."""
         try:
-            result = runs.cut_off(self._ready(), operation, point, again)
+            with self._worlds.sound() as world:
+                result = runs.cut_off(world, operation, point, again)
         except Exception as error:  # noqa: BLE001  # whatever it is, the other points are tried too
             twice = f", then {again}" if again else ""
             self.wrong.append(f"{operation.name}: {point}{twice}: {type(error).__name__}: {error}")
             print(f"    WRONG {self.wrong[-1]}", flush=True)  # noqa: T201  # what it is for
             self.covered += 1
-            self._discard()
-            return
+            return None
         self.covered += result.reached
         self.missed += not result.reached
         self.lost += result.lost_events
         self.slowest_boot_s = max(self.slowest_boot_s, result.boot_s)
-
-    def _ready(self) -> World:
-        if self._world is None:
-            self._world = self._stack.enter_context(runs.world())
-        return self._world
-
-    def _discard(self) -> None:
-        self._world = None
-        self._stack.close()
+        return result
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -62,8 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _options(arguments)
     wanted = [operation for operation in OPERATIONS if not options.operation or operation.name in options.operation]
     began = time.monotonic()
-    with ExitStack() as stack:
-        campaign = Campaign(stack)
+    with runs.Worlds() as worlds:
+        campaign = Campaign(worlds)
         for operation in wanted:
             _run(campaign, operation, options)
     print(  # noqa: T201
@@ -76,13 +66,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(campaign: Campaign, operation: Operation, options: argparse.Namespace) -> None:
     chance = random.Random(options.seed)
-    found = campaign.points(operation)
+    found = [point for point in campaign.points(operation) if options.point in str(point)]
     chosen = runs.choose(found, options.count or len(found), options.seed)
     print(f"{operation.name}: {len(chosen)} of {len(found)} points", flush=True)  # noqa: T201
     for point in chosen:
-        if options.point and options.point not in str(point):
-            continue
-        campaign.attempt(operation, point, chance.choice(found) if options.twice else None)
+        result = campaign.attempt(operation, point)
+        if options.twice and result is not None and result.recovery:
+            campaign.attempt(operation, point, chance.choice(result.recovery))
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -91,7 +81,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--point", default="", help="only points whose description contains this")
     parser.add_argument("--count", type=int, default=0, help="points of each operation; all by default")
     parser.add_argument("--seed", type=int, default=1, help="of the choice")
-    parser.add_argument("--twice", action="store_true", help="kill the recovery too, where it passes a point by chance")
+    parser.add_argument("--twice", action="store_true", help="after each crash one more, in the recovery from the same")
     return parser.parse_args(arguments)
 
 

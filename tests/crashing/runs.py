@@ -4,6 +4,7 @@ import random
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Self
 
 import msgspec
 
@@ -29,18 +30,38 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     done: bool = False
     boot_s: float = 0.0
     lost_events: int = 0  # acknowledged, and not in the log afterwards
+    recovery: tuple[Point, ...] = ()  # what the start passed afterwards
 
 
-@contextmanager
-def world() -> Iterator[World]:
-    """A running engine; nothing of it is left afterwards."""
-    made = World()
-    try:
-        made.boot()
-        made.furnish()
-        yield made
-    finally:
-        made.engine.close()
+class Worlds:
+    """Hands out a running engine, another one after something was wrong with it. Nothing is left at the end."""
+
+    def __init__(self) -> None:
+        self._world: World | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close()
+
+    @contextmanager
+    def sound(self) -> Iterator[World]:
+        """One that is as it should be."""
+        if self._world is None:
+            self._world = World()
+            self._world.boot()
+            self._world.furnish()
+        try:
+            yield self._world
+        except BaseException:
+            self._close()
+            raise
+
+    def _close(self) -> None:
+        if self._world is not None:
+            self._world.engine.close()
+        self._world = None
 
 
 def points(world: World, operation: Operation) -> tuple[Point, ...]:
@@ -66,14 +87,17 @@ def cut_off(world: World, operation: Operation, point: Point, again: Point | Non
         agree(world, "after an operation that nobody cut off")
         world.clear()
         return Result(reached=False)
-    boot_s, lost = _restart(world, again)
+    acknowledged = world.control.acknowledged()
+    boot_s, recovery = _restart(world, again)
+    log = squaring.read_log(world.log_directory())
     _same(bystander, _pid(world, BYSTANDER), "the bystander's pid")
     done = _settled(world, operation, before, confirmed=confirmed)
     _repeat(world, operation, answers, confirmed=confirmed, done=done)
     world.clear()
     agree(world, "after everything was removed")
     _once_more(world, operation)
-    return Result(reached=True, confirmed=confirmed, done=done, boot_s=boot_s, lost_events=lost)
+    lost = max(0, acknowledged - log.head)
+    return Result(reached=True, confirmed=confirmed, done=done, boot_s=boot_s, lost_events=lost, recovery=recovery)
 
 
 def agree(world: World, when: str) -> None:
@@ -112,25 +136,26 @@ def _has_died(world: World) -> bool:
     return world.is_dead
 
 
-def _restart(world: World, again: Point | None) -> tuple[float, int]:
-    world.control.disarm()
-    acknowledged = world.control.acknowledged()
+def _restart(world: World, again: Point | None) -> tuple[float, tuple[Point, ...]]:
+    """Returns how long the start took, and what it passed."""
     if again is not None:
         world.control.arm(again)
-        try:
-            world.boot()
-        except AssertionError:
-            if not world.is_dead:
-                raise
-        world.control.disarm()
-    if again is None or _has_died(world):
-        began = time.monotonic()
+        _boot_in_vain(world)
+    world.control.trace()
+    began = time.monotonic()
+    if world.is_dead:
         world.boot()
-        boot_s = time.monotonic() - began
-    else:
-        boot_s = 0.0
-    head = squaring.read_log(world.log_directory()).head
-    return boot_s, max(0, acknowledged - head)
+    return time.monotonic() - began, world.control.traced()
+
+
+def _boot_in_vain(world: World) -> None:
+    """The point may come before it answers, afterwards, or not at all."""
+    try:
+        world.boot()
+    except AssertionError:
+        if not world.is_dead:
+            raise
+    _has_died(world)
 
 
 def _settled(world: World, operation: Operation, pid: int, *, confirmed: bool) -> bool:
