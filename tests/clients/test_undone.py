@@ -99,7 +99,8 @@ def expect_failed_start(engine, client, identity: str, status: int, text: str, k
 
     `kept` is what is written down of the reason where a runtime gave it: that may quote the command.
     """
-    before = set(engine.leftovers())
+    kept_files = engine.data_root / "containers" / identity  # output and names: until the container is removed
+    before = {*engine.leftovers(), str(kept_files)}
     answer = client.ask("POST", "/containers/subject/start")
     assert (answer.status, text in answer.message) == (status, True), answer.body
     wait_until(lambda: set(engine.leftovers()) <= before, f"undone: {set(engine.leftovers()) - before}")
