@@ -26,18 +26,21 @@ INTERRUPTED = "the daemon was killed before this was done"
 
 async def settle_all(services: Services) -> None:
     """Settle every container; returns when all are, so the caller bounds the wait and lets the rest go on."""
+    await _destroy_ownerless_keys(services)  # first: once clients are served, a key comes before its container
     async with anyio.create_task_group() as tasks:
         for c in list(services.state.containers):
             tasks.start_soon(_settle, services, c)
-    await _destroy_ownerless_keys(services)
 
 
 async def _destroy_ownerless_keys(services: Services) -> None:
     """A daemon killed between a removal and the destruction of its key: recovery finishes it."""
-    for owner in await services.keyring.owners():
-        noun, _, container_id = owner.partition("/")
-        if noun == "container" and services.state.containers.get(container_id) is None:
-            await services.keyring.destroy(owner)
+    try:
+        for owner in await services.keyring.owners():
+            noun, _, container_id = owner.partition("/")
+            if noun == "container" and services.state.containers.get(container_id) is None:
+                await services.keyring.destroy(owner)
+    except EngineError:
+        LOGGER.exception("keys of containers that are gone could not be destroyed; it is tried again at the next start")
 
 
 async def _settle(services: Services, c: Container) -> None:
