@@ -11,7 +11,8 @@ import time
 from collections.abc import Sequence
 
 from tests.crashing import runs
-from tests.crashing.operations import OPERATIONS, Operation
+from tests.crashing.operation import Operation
+from tests.crashing.operations import OPERATIONS
 from tests.crashing.points import Point
 
 

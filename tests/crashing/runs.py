@@ -10,7 +10,7 @@ import msgspec
 
 from tests.clients.raw import Answer
 from tests.crashing import squaring
-from tests.crashing.operations import Operation
+from tests.crashing.operation import Operation
 from tests.crashing.points import Point
 from tests.crashing.world import BYSTANDER, GONE, World
 
