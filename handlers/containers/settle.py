@@ -27,6 +27,7 @@ async def settle_exit(context: Context, container_id: str) -> None:
     try:
         await context.decide(lambda: _observe(context, container_id))
     except NotEnded:
+        await turn(context, container_id, "settle")  # whoever was faster: when this returns the end is settled
         return
     await finish_exit(context, container_id, answer=None)
 
