@@ -59,16 +59,20 @@ class RawClient:
             named.setdefault("content-type", "application/json")
             body = body if isinstance(body, bytes) else json.dumps(body).encode()
         self._connection.request(method, target, body=body, headers=named)
-        answer = self._connection.getresponse()
-        found = {name.lower(): value for name, value in answer.getheaders()}
-        return Answer(status=answer.status, headers=found, body=answer.read())
+        with self._connection.getresponse() as answer:
+            found = {name.lower(): value for name, value in answer.getheaders()}
+            return Answer(status=answer.status, headers=found, body=answer.read())
 
 
 def dial(path: Path, timeout_s: float | None = TIMEOUT_S) -> socket.socket:
     """A connected socket."""
     connection = socket.socket(socket.AF_UNIX)
     connection.settimeout(timeout_s)
-    connection.connect(str(path))
+    try:
+        connection.connect(str(path))
+    except OSError:
+        connection.close()
+        raise
     return connection
 
 
