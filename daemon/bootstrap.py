@@ -1,7 +1,7 @@
 """The composition: the one place that names concrete drivers and hands every part what it needs."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import anyio.abc
@@ -49,6 +49,7 @@ class Composition(msgspec.Struct, frozen=True, kw_only=True):
     runtime: ConmonRuntime
     graph: GraphDrivers
     facts: HostFacts
+    drivers: Mapping[str, object]  # everything that acts on the host, by short names
     warnings: tuple[str, ...] = ()  # what the host can't do, for `docker info`
 
 
@@ -65,15 +66,18 @@ async def compose(configuration: Configuration, tools: Tools, log_id: str, tasks
     runtime = ConmonRuntime(
         instance, tools.conmon, systemd_cgroup=configuration.cgroup_driver == "systemd", profile=profile
     )
-    networks = NetworkHandler(network_parts(configuration))
+    parts = network_parts(configuration)
+    networks = NetworkHandler(parts)
+    local = LocalDriver(instance.data_root / "volumes", mark=log_id)
+    images = ImageHandler(instance.data_root / "content", scratch(configuration))
     settings = process_settings(configuration, tools, "" if warnings else apparmor.NAME)
     processes = ExecHandler(runtime, facts, settings, tasks)
     return Composition(
         handlers=(
             networks,
-            VolumeHandler({"local": LocalDriver(instance.data_root / "volumes", mark=log_id)}),
+            VolumeHandler({"local": local}),
             LayerHandler(graph),
-            ImageHandler(instance.data_root / "content", scratch(configuration)),
+            images,
             processes,
             ContainerHandler(limits(configuration)),
         ),
@@ -81,6 +85,16 @@ async def compose(configuration: Configuration, tools: Tools, log_id: str, tasks
         runtime=runtime,
         graph=graph,
         facts=facts,
+        drivers={
+            "bridge": parts.driver,
+            "ports": parts.publisher,
+            "namespaces": parts.namespaces,
+            "names": parts.name_files,
+            "local": local,
+            "graph": graph,
+            "content": images.content,
+            "runtime": runtime,
+        },
         warnings=warnings,
     )
 

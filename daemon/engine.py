@@ -19,9 +19,10 @@ from daemon.api.routes import routes
 from daemon.api.usage import DirectoryUsage
 from daemon.bootstrap import Composition, compose, scratch
 from daemon.bus.client import Bus
-from daemon.bus.dispatcher import Dispatcher
+from daemon.bus.dispatcher import Dispatcher, Table
 from daemon.bus.server import BusServer
 from daemon.config import Configuration, reload
+from daemon.failpoints import Failpoints
 from daemon.flags import ConfigurationInvalid
 from daemon.http.notify import Notifier
 from daemon.http.server import Server
@@ -200,6 +201,11 @@ class Daemon:
         self._log, self._bus, self._clock = log, bus, clock
         self._state, self._watcher = State(), StreamWatcher()
         self._keyring = FileKeyring(configuration.instance.data_root / "keys")
+        self._failpoints = Failpoints.of(os.environ)
+        if self._failpoints is not None:
+            self._failpoints.surround_log(log)
+            self._failpoints.surround_bus(bus)
+            self._failpoints.surround_drivers({"keys": self._keyring})
         self._services = Services(
             log=log,
             state=self._state,
@@ -218,7 +224,12 @@ class Daemon:
         await self._fold()
         self._composition = await compose(self._configuration, self._tools, self._log.id, tasks)
         self._components = await components(self._tools)
-        dispatcher = Dispatcher(table(self._composition.handlers), self._services)
+        commands: Table = table(self._composition.handlers)
+        if self._failpoints is not None:
+            self._failpoints.surround_drivers(self._composition.drivers)
+            self._failpoints.surround_recovery(self._composition.handlers)
+            commands = self._failpoints.table(commands)
+        dispatcher = Dispatcher(commands, self._services)
         await self._bus.serve(dispatcher.handle)
         policies = PolicyRunner(self._log, self._state, self._bus.send)
         await tasks.start(policies.run, self._log.head)
