@@ -21,6 +21,7 @@ class Actor(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 ENGINE = Actor(kind="engine")
 RECOVERY = Actor(kind="recovery")
+REPEATABLE = "key-"  # ids of commands that a client may send again, also to a later daemon
 
 
 class Cause(msgspec.Struct, frozen=True, kw_only=True):

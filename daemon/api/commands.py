@@ -6,7 +6,7 @@ from typing import Final, TypeVar
 from daemon.api.engine import DEADLINE_S, Engine
 from daemon.http.messages import Request
 from events.base import Command
-from events.envelope import Actor
+from events.envelope import REPEATABLE, Actor
 
 Answer = TypeVar("Answer")
 Headers = dict[str, str]
@@ -29,7 +29,8 @@ def command_id_of(engine: Engine, request: Request, command: Command[Answer]) ->
     key = request.headers.get(_KEY_HEADER, "")
     if not key:
         return engine.ids.new()
-    return hashlib.sha256("\0".join((_caller(request.actor), key, command.TYPE)).encode()).hexdigest()
+    digest = hashlib.sha256("\0".join((_caller(request.actor), key, command.TYPE)).encode()).hexdigest()
+    return f"{REPEATABLE}{digest}"
 
 
 def _caller(actor: Actor) -> str:

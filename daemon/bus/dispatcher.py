@@ -11,7 +11,7 @@ import msgspec
 
 from daemon.refusals import record_refusal
 from events.base import Command
-from events.envelope import Cause, CommandEnvelope, Failure, Reply
+from events.envelope import REPEATABLE, Cause, CommandEnvelope, Failure, Reply
 from events.errors import DeadlineExceeded, EngineError, NotModified, Unsupported
 from events.log import LogBroken
 from handlers.context import Context, Handle, Services
@@ -82,8 +82,8 @@ class Dispatcher:
             self._ended -= 1
 
     async def _recorded_reply(self, envelope: CommandEnvelope) -> Reply | None:
-        """What an earlier daemon answered. Steps of a command aren't asked for: they end with their saga."""
-        if "." in envelope.id:
+        """What an earlier daemon answered. Other ids never come again, and looking costs half a millisecond."""
+        if "." in envelope.id or not envelope.id.startswith(REPEATABLE):
             return None
         recorded = await self._services.log.reply_to(envelope.id)
         return None if recorded is None else msgspec.json.decode(recorded, type=Reply)

@@ -15,7 +15,7 @@ from handlers.exec.drivers.layout import Layout
 from handlers.exec.drivers.record import Record
 from handlers.exec.ports import LogQuery
 from handlers.kernel.calls import KernelRefused
-from handlers.kernel.inotify import FileWatch
+from handlers.kernel.inotify import FileWatch, FileWatches
 from handlers.kernel.pidfd import ProcessHandle
 from handlers.kernel.readiness import wait_any
 
@@ -31,6 +31,7 @@ class OutputFiles:
         self._files = layout
         self._time = clock
         self._beginnings: dict[str, anyio.Event] = {}
+        self._watches = FileWatches()
 
     def run_begins(self, container_id: str) -> None:
         """Tell those who wait for a container's next run that its monitor is there."""
@@ -42,7 +43,8 @@ class OutputFiles:
         """Bytes for the wire; with `follow` until the present or next run has ended and all of it was read."""
         path = self._files.output(container_id)
         follower = self._follower(container_id) if query.follow else None
-        return _read(path, query, None, follower, self._time, is_live=self._present(container_id) is not None)
+        is_live = self._present(container_id) is not None
+        return _read(path, query, None, follower, self._time, self._watches, is_live=is_live)
 
     def output_position(self, container_id: str) -> int:
         """Where the durable output ends now, in bytes."""
@@ -54,7 +56,7 @@ class OutputFiles:
     def output_from(self, container_id: str, position: int, query: LogQuery) -> AsyncIterator[bytes]:
         """Like `output` with `follow`, from a byte position. Which run is meant is settled now, not when it is read."""
         path = self._files.output(container_id)
-        return _read(path, query, position, self._follower(container_id), self._time, is_live=False)
+        return _read(path, query, position, self._follower(container_id), self._time, self._watches, is_live=False)
 
     def _present(self, container_id: str) -> Record | None:
         """The run whose monitor lives."""
@@ -89,7 +91,14 @@ class _Follower:
 
 
 async def _read(
-    path: Path, query: LogQuery, position: int | None, follower: _Follower | None, clock: Clock, *, is_live: bool
+    path: Path,
+    query: LogQuery,
+    position: int | None,
+    follower: _Follower | None,
+    clock: Clock,
+    watches: FileWatches,
+    *,
+    is_live: bool,
 ) -> AsyncIterator[bytes]:
     parser = output.Parser(query)
     with ExitStack() as resources:
@@ -102,7 +111,7 @@ async def _read(
         if descriptor is None:
             return
         resources.callback(os.close, descriptor)
-        watch = _watch(path, resources) if monitor is not None else None
+        watch = _watch(watches, path, resources) if monitor is not None else None
         place = await anyio.to_thread.run_sync(_start, descriptor, query, position)
         while not parser.finished:
             if watch is not None:
@@ -134,10 +143,10 @@ async def _until_more(watch: FileWatch | None, monitor: ProcessHandle, left_s: f
     return None if monitor.fileno() in ready else monitor
 
 
-def _watch(path: Path, resources: ExitStack) -> FileWatch | None:
+def _watch(watches: FileWatches, path: Path, resources: ExitStack) -> FileWatch | None:
     """None where the host has no inotify instance left: then it is looked at ten times a second."""
     try:
-        return resources.enter_context(FileWatch(path))
+        return resources.enter_context(watches.watch(path))
     except KernelRefused:
         return None
 

@@ -1,6 +1,7 @@
 """Endpoints: what they decode, send and answer."""
 
 import json
+import re
 
 import msgspec
 import pytest
@@ -144,7 +145,7 @@ async def test_the_same_key_is_the_same_command():
         await send_with_key(api, "/containers/web/start", "k1", Actor(kind="tls", subject="CN=b")),
     }
     assert len(others | {first}) == 6
-    assert all(len(command_id) == 64 and command_id.isalnum() for command_id in others)
+    assert all(re.fullmatch("key-[0-9a-f]{64}", command_id) for command_id in others)
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ def services(log: MemoryLog) -> Services:
     )
 
 
-def envelope(command_id="one", *, type_=RecordAccess.TYPE, actor=CLIENT, deadline_ns=0) -> CommandEnvelope:
+def envelope(command_id="key-one", *, type_=RecordAccess.TYPE, actor=CLIENT, deadline_ns=0) -> CommandEnvelope:
     return CommandEnvelope(
         id=command_id,
         type=type_,

@@ -10,7 +10,7 @@ import pytest
 
 from events.errors import SystemFailure
 from handlers.kernel import cgroups, processes
-from handlers.kernel.inotify import FileWatch
+from handlers.kernel.inotify import FileWatches
 from handlers.kernel.pidfd import ProcessHandle, boot_id, parent_of, start_time
 from handlers.kernel.readiness import wait_any
 
@@ -95,7 +95,7 @@ async def test_the_descriptor_that_is_ready_is_told():
 async def test_growth_of_a_file_is_told(tmp_path):
     path = tmp_path / "file"
     path.touch()
-    with FileWatch(path) as watch, path.open("ab", buffering=0) as file, anyio.fail_after(LIMIT_S):
+    with FileWatches().watch(path) as watch, path.open("ab", buffering=0) as file, anyio.fail_after(LIMIT_S):
         assert await wait_any((watch.fileno(),), 0.01) == frozenset()
         file.write(b"x")
         assert await wait_any((watch.fileno(),)) == {watch.fileno()}
@@ -106,7 +106,24 @@ async def test_growth_of_a_file_is_told(tmp_path):
 
 def test_watching_what_is_absent_fails(tmp_path):
     with pytest.raises(SystemFailure, match="no such file or directory"):
-        FileWatch(tmp_path / "none")
+        FileWatches().watch(tmp_path / "none").__enter__()
+
+
+async def test_an_instance_serves_one_file_after_another_and_tells_nothing_of_the_earlier(tmp_path):
+    watches, first, second = FileWatches(), tmp_path / "first", tmp_path / "second"
+    first.touch()
+    second.touch()
+    with watches.watch(first) as watch:
+        used = watch.fileno()
+        first.write_bytes(b"x")
+    with watches.watch(second) as watch, anyio.fail_after(LIMIT_S):
+        assert watch.fileno() == used
+        first.write_bytes(b"y")
+        assert await wait_any((watch.fileno(),), 0.01) == frozenset()
+        second.unlink()
+        assert await wait_any((watch.fileno(),)) == {used}
+    with watches.watch(first) as watch:
+        assert await wait_any((watch.fileno(),), 0.01) == frozenset()
 
 
 def test_hierarchies_have_their_controllers():
