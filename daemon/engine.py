@@ -23,6 +23,7 @@ from daemon.bus.dispatcher import Dispatcher, Table
 from daemon.bus.server import BusServer
 from daemon.config import Configuration, reload
 from daemon.failpoints import Failpoints
+from daemon.feed import Feed
 from daemon.flags import ConfigurationInvalid
 from daemon.http.notify import Notifier
 from daemon.http.server import Server
@@ -323,6 +324,7 @@ class Daemon:
         return Engine(
             state=self._state,
             log=self._log,
+            feed=Feed(self._log),
             keyring=self._keyring,
             streams=composition.runtime,
             watcher=self._watcher,

@@ -48,6 +48,7 @@ class Append(msgspec.Struct, frozen=True, kw_only=True):
 
 
 Listener = Callable[[Sequence[Recorded]], None]
+Stored = tuple[int, bytes, bytes]  # sequence, the record's bytes as they are hashed, and their hash
 
 
 class EventLog(Protocol):
@@ -80,6 +81,12 @@ class EventLog(Protocol):
 
     def read(self, after: int = 0, *, limit: int = 1000) -> AsyncIterator[Recorded]:
         """Events with a sequence greater than `after`, at most `limit` of them (0: all up to the head)."""
+
+    async def stored(self, after: int, limit: int) -> Sequence[Stored]:
+        """Events with a sequence greater than `after` as their bytes, at most `limit` of them and none undurable.
+
+        Readers that pass events on take this: nothing is decoded. Fewer than `limit` may come before the head.
+        """
 
     def read_stream(self, stream: str) -> AsyncIterator[Recorded]:
         """All events of one stream."""

@@ -11,7 +11,7 @@ from events import chain, codec
 from events.envelope import Cause, Recorded
 from events.errors import Unavailable
 from events.ledger import Batch, Clock, Draft, Entry, Ledger, Position, prepare
-from events.log import Append, Listener, LogBroken
+from events.log import Append, Listener, LogBroken, Stored
 from events.tail import Tail
 
 
@@ -63,6 +63,12 @@ class MemoryLog:
         last = min(self.head, after + limit) if limit else self.head
         for entry in itertools.islice(self._entries, max(after, 0), last):
             yield _decoded(entry)
+
+    async def stored(self, after: int, limit: int) -> Sequence[Stored]:
+        """Events with a sequence greater than `after` as their bytes, at most `limit` of them."""
+        await anyio.lowlevel.checkpoint()
+        found = self._entries[max(after, 0) : max(after, 0) + limit]
+        return [(entry.recorded.sequence, entry.stored, entry.recorded.hash) for entry in found]
 
     async def read_stream(self, stream: str) -> AsyncIterator[Recorded]:
         """All events of one stream."""

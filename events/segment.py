@@ -17,7 +17,7 @@ from events import chain, claims, codec
 from events.envelope import Recorded
 from events.errors import EngineError, Unavailable
 from events.ledger import Entry, Position
-from events.log import LogBroken
+from events.log import LogBroken, Stored
 from events.segment_schema import FORMAT
 
 PAGE_ROWS: Final = 200
@@ -54,36 +54,52 @@ class _WholeTransactions(sqlite3.Connection):
 
 
 class Segment:
-    """An open file: one connection that writes, one that reads. No read transaction outlives a call."""
+    """An open file: one connection that writes, one that reads, and one for those who read all of it.
 
-    def __init__(self, path: Path, log_id: str, writer: aiosqlite.Connection, reader: aiosqlite.Connection) -> None:
+    No read transaction outlives a call. Whoever catches up keeps a connection busy: commands don't wait for it.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        log_id: str,
+        writer: aiosqlite.Connection,
+        reader: aiosqlite.Connection,
+        follower: aiosqlite.Connection,
+    ) -> None:
         self.path = path
         self.log_id = log_id
         self._writer = writer
         self._reader = reader
+        self._follower = follower
 
     @classmethod
     async def open(cls, path: Path) -> "Segment":
-        """Open both connections. Raises LogBroken for a file that isn't ours or can't be read."""
+        """Open the connections. Raises LogBroken for a file that isn't ours or can't be read."""
         async with AsyncExitStack() as stack:
             try:
                 writer = await stack.enter_async_context(
                     aiosqlite.connect(path, factory=_WholeTransactions, timeout=BUSY_TIMEOUT_S)
                 )
                 log_id = await _configure(writer, path)
-                reader = await stack.enter_async_context(aiosqlite.connect(path, timeout=BUSY_TIMEOUT_S))
-                await _run(reader, "PRAGMA query_only = ON")
+                reader = await stack.enter_async_context(_reading(path))
+                follower = await stack.enter_async_context(_reading(path))
+                for each in (reader, follower):
+                    await _run(each, "PRAGMA query_only = ON")
             except sqlite3.Error as error:
                 raise translated(error) from error
             stack.pop_all()
-        return cls(path, log_id, writer, reader)
+        return cls(path, log_id, writer, reader, follower)
 
     async def close(self) -> None:
-        """Close both connections; SQLite then moves its write-ahead log into the file."""
+        """Close the connections; SQLite then moves its write-ahead log into the file."""
         try:
-            await self._reader.close()
+            await self._follower.close()
         finally:
-            await self._writer.close()
+            try:
+                await self._reader.close()
+            finally:
+                await self._writer.close()
 
     async def insert(self, entries: Sequence[Entry]) -> None:
         """Store entries durably, all or none. Raises VersionTaken, Unavailable (disk full), LogBroken."""
@@ -110,6 +126,11 @@ class Segment:
         """Events with sequences in (after, last], at most `limit`."""
         sql = "SELECT record, hash FROM events WHERE sequence > ? AND sequence <= ? ORDER BY sequence LIMIT ?"
         return [codec.recorded(*row) for row in await self._fetch(sql, after, last, limit)]
+
+    async def stored(self, after: int, last: int, limit: int) -> list[Stored]:
+        """Events with sequences in (after, last] as they are stored, at most `limit`."""
+        sql = "SELECT sequence, record, hash FROM events WHERE sequence > ? AND sequence <= ? ORDER BY sequence LIMIT ?"
+        return await _fetched(self._follower, sql, after, last, limit)
 
     async def stream_page(self, stream: str, after: int, last: int, limit: int) -> list[Recorded]:
         """Events of a stream with versions greater than `after` and sequences up to `last`, at most `limit`."""
@@ -159,12 +180,20 @@ class Segment:
         return bytes(rows[0][0])
 
     async def _fetch(self, sql: str, *parameters: object) -> list[Any]:
-        try:
-            return list(await self._reader.execute_fetchall(sql, parameters))
-        except sqlite3.Error as error:
-            raise translated(error) from error
-        except ValueError as error:  # aiosqlite's word for a closed connection
-            raise Unavailable("the event log is closed") from error
+        return await _fetched(self._reader, sql, *parameters)
+
+
+def _reading(path: Path) -> aiosqlite.Connection:
+    return aiosqlite.connect(path, timeout=BUSY_TIMEOUT_S)
+
+
+async def _fetched(connection: aiosqlite.Connection, sql: str, *parameters: object) -> list[Any]:
+    try:
+        return list(await connection.execute_fetchall(sql, parameters))
+    except sqlite3.Error as error:
+        raise translated(error) from error
+    except ValueError as error:  # aiosqlite's word for a closed connection
+        raise Unavailable("the event log is closed") from error
 
 
 async def _configure(writer: aiosqlite.Connection, path: Path) -> str:

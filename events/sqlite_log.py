@@ -16,7 +16,7 @@ from anyio.to_thread import run_sync
 from events.envelope import Cause, Recorded
 from events.group_commit import GroupCommit, Pending
 from events.ledger import ENGINE_STREAM, Clock, Draft, Entry, Ledger, prepare
-from events.log import Append, ClaimTaken, Listener, LogBroken, VersionConflict
+from events.log import Append, ClaimTaken, Listener, LogBroken, Stored, VersionConflict
 from events.log_directory import DirectoryLock, create_file, newest_segment, segment_path, sync_directory
 from events.segment import Segment, VersionTaken
 from events.segment_schema import create
@@ -138,6 +138,10 @@ class SqliteLog:
             for recorded in page:
                 yield recorded
             after = page[-1].sequence
+
+    async def stored(self, after: int, limit: int) -> Sequence[Stored]:
+        """Events with a sequence greater than `after` as their bytes, at most `limit` of them, up to the head."""
+        return await self._files.stored(after, self.head, limit)
 
     async def read_stream(self, stream: str) -> AsyncIterator[Recorded]:
         """All events of one stream, up to the present head."""

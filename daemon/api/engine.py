@@ -8,6 +8,7 @@ from typing import Final, Protocol, TypeVar
 import anyio
 import msgspec
 
+from daemon.feed import Feed
 from daemon.shapes.containers import View
 from daemon.shapes.go_values import Version
 from daemon.shapes.information import Information
@@ -52,6 +53,7 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True):
 
     state: State
     log: EventLog
+    feed: Feed
     keyring: Keyring
     streams: Streams
     watcher: Watcher

@@ -8,6 +8,7 @@ from daemon.api.engine import Engine
 from daemon.api.events import events
 from daemon.api.logs import logs
 from daemon.api.refusals import EngineEndpoint, recorded
+from daemon.api.stream import log_events, log_facts
 from daemon.api.top import top
 from daemon.http.messages import Route
 
@@ -69,6 +70,9 @@ TABLE: Final[tuple[tuple[str, str, EngineEndpoint], ...]] = (
     ("POST", "/networks/{id}/connect", networks.change_network),
     ("POST", "/networks/{id}/disconnect", networks.change_network),
     ("DELETE", "/networks/{id}", networks.remove_network),
+    # the log and its readers: Shiplog's own
+    ("GET", "/shiplog/log", log_facts),
+    ("GET", "/shiplog/events", log_events),
     # a swarm that isn't there
     ("GET", "/swarm", swarm.refuse),
     ("GET", "/swarm/unlockkey", swarm.refuse),

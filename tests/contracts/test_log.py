@@ -7,6 +7,7 @@ from pathlib import Path
 import anyio
 import pytest
 
+from events import codec
 from events.envelope import ENGINE, Actor, Cause, Recorded
 from events.errors import InvalidParameter, Unavailable
 from events.log import MAXIMUM_EVENT_BYTES, Append, ClaimTaken, EventLog, LogBroken, VersionConflict
@@ -389,3 +390,13 @@ async def test_maps_and_optional_fields_survive(open_log: Opener) -> None:
     async with open_log() as log:
         await log.append([Append(stream="container/a", events=events)], cause=CAUSE)
         assert [r.event for r in await everything(log)] == list(events)
+
+
+async def test_events_as_their_bytes(open_log: Opener) -> None:
+    async with open_log() as log:
+        assert list(await log.stored(0, 10)) == []
+        appended = await log.append([on("container/a", "1", "2", "3")], cause=CAUSE)
+        found = await log.stored(1, 1)
+        assert [(sequence, digest) for sequence, _, digest in found] == [(2, appended[1].hash)]
+        assert [codec.recorded(record, digest) for _, record, digest in await log.stored(0, 10)] == list(appended)
+        assert list(await log.stored(3, 10)) == []

@@ -11,6 +11,7 @@ import msgspec
 
 from daemon.api.engine import Engine
 from daemon.api.routes import routes
+from daemon.feed import Feed
 from daemon.http.messages import Answer, Hijack, Response, Route, StreamResponse
 from daemon.http.router import Router
 from daemon.shapes.information import Information
@@ -211,6 +212,7 @@ class Api:
         self.engine = Engine(
             state=story.state,
             log=story.log,
+            feed=Feed(story.log),
             keyring=story.keyring,
             streams=self.streams,
             watcher=story.watcher,
