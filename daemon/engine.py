@@ -232,7 +232,7 @@ class Daemon:
             commands = self._failpoints.table(commands)
         dispatcher = Dispatcher(commands, self._services)
         await self._bus.serve(dispatcher.handle)
-        policies = PolicyRunner(self._log, self._state, self._bus.send)
+        policies = PolicyRunner(self._log, self._state, self._bus.send, self._clock)
         await tasks.start(policies.run, self._log.head)
         tasks.start_soon(self._composition.networks.keep)
         await recover(self._composition.handlers, self._services, tasks)
@@ -306,7 +306,8 @@ class Daemon:
     async def _stop_container(self, container_id: str) -> None:
         try:
             command_id = f"{self._cause.command_id}-{container_id}"
-            await self._bus.send(StopContainer(container=container_id), command_id=command_id, cause=self._cause)
+            command = StopContainer(container=container_id, asked=False)
+            await self._bus.send(command, command_id=command_id, cause=self._cause)
         except Exception:
             LOGGER.exception("container %s could not be stopped", container_id)
 

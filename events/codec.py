@@ -41,8 +41,18 @@ def _defined_in(module: ModuleType, candidate: object, kind: type) -> bool:
 EVENTS: Final[dict[str, type[Event]]] = by_tag(Event, MODULES)
 COMMANDS: Final[dict[str, type[Command[Any]]]] = by_tag(Command, MODULES)
 
+
+def _gains_defaults(fields: dict[str, Any]) -> dict[str, Any]:
+    """The next schema has more fields, whose defaults say what was true before."""
+    return fields
+
+
 # (type, schema) -> function from that schema's fields to the next one's. Entries are added and never removed.
-UPCASTS: Final[Upcasts] = {}
+UPCASTS: Final[Upcasts] = {
+    ("container.start_requested", 1): _gains_defaults,
+    ("container.stop_requested", 1): _gains_defaults,
+    ("container.kill_requested", 1): _gains_defaults,
+}
 
 
 NO_REPLY: Final = msgspec.Raw(b"")  # msgspec leaves out a default that is this very object

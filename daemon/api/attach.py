@@ -31,6 +31,13 @@ class AttachToPaused(Conflict):
         super().__init__(f"container {name} is paused, unpause the container before attach")
 
 
+class AttachToRestarting(Conflict):
+    """There is no process between two runs."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"container {name} is restarting, wait until the container is running")
+
+
 class Wishes(msgspec.Struct, frozen=True, kw_only=True):
     """What the client asked for."""
 
@@ -48,6 +55,8 @@ async def attach(engine: Engine, request: Request) -> Answer:
     container = visible_container(engine.state, request.parameters["id"])
     if container.status == "paused":
         raise AttachToPaused(request.parameters["id"])
+    if container.status == "restarting":
+        raise AttachToRestarting(request.parameters["id"])
     attachment = Attachment(engine, request, container, wishes)
     await send(engine, request, RecordAccess(container=container.id, action="attach"))
     kind = stream_type(request.version, is_terminal=container.config.tty)

@@ -63,7 +63,7 @@ def select(state: State, filters: Filters, selection: Selection) -> list[Contain
     predicates = _predicates(state, filters)
     everything = selection.everything or selection.limit > 0 or "status" in filters
     newest_first = reversed(tuple(state.containers))
-    candidates = (c for c in newest_first if c.status != "creating" and (everything or c.is_live))
+    candidates = (c for c in newest_first if c.status != "creating" and (everything or c.is_up))
     found = [c for c in candidates if all(holds(c) for holds in predicates)]
     return found[: selection.limit] if selection.limit > 0 else found
 
@@ -97,7 +97,7 @@ def _task(filters: Filters) -> Predicate:
 
 def _exited(filters: Filters) -> Predicate:
     codes = frozenset(_code(value) for value in filters.get("exited", ()))
-    return lambda c: not codes or (c.exit_code in codes and not c.is_live and c.started_at_ns != 0)
+    return lambda c: not codes or (c.exit_code in codes and not c.is_up and c.started_at_ns != 0)
 
 
 def _code(value: str) -> int:

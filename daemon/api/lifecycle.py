@@ -97,8 +97,10 @@ def _waiting(engine: Engine, container: Container, condition: str) -> Callable[[
     run = Run(engine, container)
     if condition == "removed":
         return run.removed
-    if condition == "next-exit" or container.is_live:
+    if condition == "next-exit":
         return run.ended
+    if container.is_up:
+        return run.not_running
     return partial(_ended_already, container)
 
 

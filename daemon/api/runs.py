@@ -62,6 +62,19 @@ class Run:
             return Ending(exit_code=now.exit_code, error=now.error, began=_began(now, self._first))
         return (await self._recorded()).get(self.number, self._nothing())
 
+    async def not_running(self) -> Ending:
+        """Like `ended`; for one that waits for its restart also when somebody stops it first."""
+
+        def over() -> bool:
+            now = self.container
+            return self.has_ended() or (now is not None and not now.is_up and now.operation != "start")
+
+        await self.until(over)
+        now = self.container
+        if now is not None and now.run < self.number:
+            return Ending(exit_code=now.exit_code, began=False)
+        return await self.ended()
+
     async def removed(self) -> Ending:
         """Wait until the container is gone, or dead, and tell how its last run ended."""
         await self.until(self.is_removed)

@@ -18,7 +18,7 @@ from daemon.api.lookup import visible_container
 from daemon.http.messages import Answer, Request
 from daemon.http.query import text
 from daemon.shapes.go_values import JsonObject
-from events.errors import InvalidParameter, SystemFailure
+from events.errors import Conflict, InvalidParameter, SystemFailure
 from events.messages.container import RecordAccess
 from handlers.containers.errors import NotRunning
 
@@ -45,6 +45,8 @@ async def top(engine: Engine, request: Request) -> Answer:
     arguments = text(request.query, "ps_args") or DEFAULT_ARGUMENTS
     check_arguments(arguments)
     container = visible_container(engine.state, request.parameters["id"])
+    if container.status == "restarting":
+        raise Conflict(f"Container {request.parameters['id']} is restarting, wait until the container is running")
     if not container.is_live:
         raise NotRunning(container.id)
     pids = await to_thread.run_sync(engine.processes, container.id)

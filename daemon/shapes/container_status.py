@@ -22,6 +22,8 @@ def sentence(container: Container, now_ns: int) -> str:
     if container.is_live:
         up = f"Up {human_duration(now_ns - container.started_at_ns)}"
         return f"{up} (Paused)" if status == "paused" else up
+    if status == "restarting":
+        return f"Restarting ({container.exit_code}) {human_duration(now_ns - container.finished_at_ns)} ago"
     if status in ("removing", "dead"):
         return {"removing": "Removal In Progress", "dead": "Dead"}[status]
     if container.started_at_ns == 0:
@@ -30,11 +32,11 @@ def sentence(container: Container, now_ns: int) -> str:
 
 
 def state(container: Container) -> JsonObject:
-    """The `State` object of inspect. A paused container counts as running too."""
+    """The `State` object of inspect. A paused container counts as running too, and so does one between two runs."""
     status = docker_status(container)
     return {
         "Status": status,
-        "Running": container.is_live,
+        "Running": container.is_up,
         "Paused": status == "paused",
         "Restarting": status == "restarting",
         "OOMKilled": container.oom_killed,

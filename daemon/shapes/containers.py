@@ -105,7 +105,7 @@ def inspection(container: Container, view: View, sizes: Sizes | None = None) -> 
         "Image": container.image_id,
         **_paths(container, view.layout),
         "Name": f"/{container.name}",
-        "RestartCount": 0,  # no restart policy acts yet
+        "RestartCount": container.restart_count,
         "Driver": view.layout.storage_driver,
         "Platform": container.platform,
         "MountLabel": "",

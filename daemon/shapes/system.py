@@ -93,12 +93,12 @@ _NO_SWARM: Final[JsonObject] = {
 
 def _counts(state: State) -> JsonObject:
     by_status = Counter(container.status for container in state.containers if container.status != "creating")
-    live = by_status["running"] + by_status["paused"]
+    running = by_status["running"] + by_status["restarting"]
     return {
         "Containers": by_status.total(),
-        "ContainersRunning": by_status["running"],
+        "ContainersRunning": running,
         "ContainersPaused": by_status["paused"],
-        "ContainersStopped": by_status.total() - live,
+        "ContainersStopped": by_status.total() - running - by_status["paused"],
         "Images": sum(image.status == "ready" for image in state.images),
     }
 

@@ -301,13 +301,25 @@ class StartContainer(Command[None], frozen=True, kw_only=True):
     container: str
 
 
+class StartAgain(Command[None], frozen=True, kw_only=True):
+    """The restart policy's time has come. `run` is the one that ended; NotModified when that isn't the last word."""
+
+    TYPE: ClassVar[str] = "container.start_again"
+    container: str
+    run: int
+
+
 class StopContainer(Command[None], frozen=True, kw_only=True):
-    """Ask the process to end, then kill it. timeout_s None: the container's own; -1: wait for ever."""
+    """Ask the process to end, then kill it. timeout_s None: the container's own; -1: wait for ever.
+
+    `asked`: by somebody, not by the engine as it shuts down.
+    """
 
     TYPE: ClassVar[str] = "container.stop"
     container: str
     timeout_s: int | None = None
     signal: str = ""
+    asked: bool = True
 
 
 class RestartContainer(Command[None], frozen=True, kw_only=True):
@@ -424,8 +436,10 @@ class ContainerStartRequested(Event, frozen=True, kw_only=True):
     """Intent: file system, mounts, network and process will be made. `run` counts its starts from 1."""
 
     TYPE: ClassVar[str] = "container.start_requested"
+    SCHEMA: ClassVar[int] = 2
     container_id: str
     run: int
+    attempt: int = 0  # of the restart policy; 0: somebody asked for the start
 
 
 class ContainerStarted(Event, frozen=True, kw_only=True):
@@ -449,12 +463,14 @@ class ContainerStartFailed(Event, frozen=True, kw_only=True):
 
 
 class ContainerStopRequested(Event, frozen=True, kw_only=True):
-    """Intent: somebody wants it stopped (restart policies heed it)."""
+    """Intent: it is to be stopped, and no restart policy starts it again. `asked`: by somebody, not by the engine."""
 
     TYPE: ClassVar[str] = "container.stop_requested"
+    SCHEMA: ClassVar[int] = 2
     container_id: str
     timeout_s: int
     signal: int
+    asked: bool = True
 
 
 class ContainerStopped(Event, frozen=True, kw_only=True):
@@ -495,12 +511,17 @@ class ContainerRestarted(Event, frozen=True, kw_only=True):
 
 
 class ContainerKillRequested(Event, frozen=True, kw_only=True):
-    """Intent: a signal is about to be sent. `asked`: by a client's kill, not as part of a stop."""
+    """Intent: a signal is about to be sent. `asked`: by a client's kill, not as part of a stop.
+
+    `for_good`: when its process ends, no restart policy starts it again.
+    """
 
     TYPE: ClassVar[str] = "container.kill_requested"
+    SCHEMA: ClassVar[int] = 2
     container_id: str
     signal: int
     asked: bool = True
+    for_good: bool = False
 
 
 class ContainerKilled(Event, frozen=True, kw_only=True):
@@ -538,6 +559,24 @@ class ContainerDied(Event, frozen=True, kw_only=True):
     exit_code: int
     run_s: int  # whole seconds that it ran
     leftovers: tuple[str, ...] = ()  # what could not be taken down, and why
+
+
+class ContainerRestartScheduled(Event, frozen=True, kw_only=True):
+    """Its restart policy will start it again. `run` is the one that ended, `attempt` counts since somebody's start."""
+
+    TYPE: ClassVar[str] = "container.restart_scheduled"
+    container_id: str
+    run: int
+    attempt: int
+    delay_ms: int
+    due_ns: int  # wall clock
+
+
+class ContainerRestartCancelled(Event, frozen=True, kw_only=True):
+    """Somebody stopped it while it waited for its restart: it stays as it is."""
+
+    TYPE: ClassVar[str] = "container.restart_cancelled"
+    container_id: str
 
 
 class ContainerPauseRequested(Event, frozen=True, kw_only=True):

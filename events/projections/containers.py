@@ -24,7 +24,7 @@ class Container(msgspec.Struct, frozen=True, kw_only=True):
     mounts: tuple[m.MountPoint, ...]
     platform: str
     created_at_ns: int
-    status: str = "creating"  # creating, created, running, paused, exited, dead
+    status: str = "creating"  # creating, created, running, paused, restarting, exited, dead
     operation: str = ""  # the open intent: create, start, stop, exit, pause, unpause, remove; "" for none
     operation_command: str = ""  # id of the command that opened it
     kills: tuple[str, ...] = ()  # command ids of open kill intents
@@ -42,6 +42,11 @@ class Container(msgspec.Struct, frozen=True, kw_only=True):
     oom_killed: bool = False
     error: str = ""
     stopped_on_request: bool = False  # since its last start
+    ends_for_good: bool = False  # no restart policy acts on the end of this run
+    manually_stopped: bool = False  # since its last start somebody stopped or killed it
+    restart_count: int = 0  # by its policy, since somebody's start
+    restart_delay_ms: int = 0  # before the newest of them; 0: there was none
+    restart_due_ns: int = 0  # when that is or was to be, wall clock
     remove_volumes: bool = False  # what an open removal takes along
     leftovers: tuple[str, ...] = ()  # of its last run: what could not be taken down
 
@@ -49,6 +54,11 @@ class Container(msgspec.Struct, frozen=True, kw_only=True):
     def is_live(self) -> bool:
         """Whether it has a process."""
         return self.status in ("running", "paused")
+
+    @property
+    def is_up(self) -> bool:
+        """Whether it runs for Docker's clients: also while it waits for its restart policy."""
+        return self.is_live or self.status == "restarting"
 
     @property
     def removes_itself(self) -> bool:
@@ -84,8 +94,8 @@ def fold(c: Container, event: Event, command_id: str) -> Container | None:
             return replace(c, status="created", operation="")
         case m.ContainerCreateFailed() | m.ContainerRemoved():
             return None
-        case m.ContainerStartRequested(run=run):
-            return replace(c, operation="start", operation_command=command_id, run=run, stopped_on_request=False)
+        case m.ContainerStartRequested():
+            return _start(c, event, command_id)
         case m.ContainerStarted():
             return replace(
                 c,
@@ -100,13 +110,26 @@ def fold(c: Container, event: Event, command_id: str) -> Container | None:
                 leftovers=(),
             )
         case m.ContainerStartFailed(exit_code=exit_code, error=error, leftovers=leftovers):
-            return replace(c, operation="", exit_code=exit_code, error=error, leftovers=leftovers)
-        case m.ContainerStopRequested():
-            return replace(c, operation="stop", operation_command=command_id, stopped_on_request=True)
+            status = "exited" if c.status == "restarting" else c.status
+            return replace(c, status=status, operation="", exit_code=exit_code, error=error, leftovers=leftovers)
+        case m.ContainerStopRequested(asked=asked):
+            return replace(
+                c,
+                operation="stop",
+                operation_command=command_id,
+                stopped_on_request=True,
+                ends_for_good=True,
+                manually_stopped=c.manually_stopped or asked,
+            )
         case m.ContainerStopped() | m.ContainerStopFailed():
             return replace(c, operation="" if c.operation == "stop" else c.operation)
-        case m.ContainerKillRequested():
-            return replace(c, kills=(*c.kills, command_id))
+        case m.ContainerKillRequested(asked=asked, for_good=for_good):
+            return replace(
+                c,
+                kills=(*c.kills, command_id),
+                ends_for_good=c.ends_for_good or for_good,
+                manually_stopped=c.manually_stopped or asked,
+            )
         case m.ContainerKilled() | m.ContainerKillFailed():
             return replace(c, kills=tuple(kill for kill in c.kills if kill != command_id))
         case m.ContainerExitObserved(exit_code=exit_code, oom_killed=oom, finished_at_ns=finished):
@@ -117,6 +140,16 @@ def fold(c: Container, event: Event, command_id: str) -> Container | None:
         case m.ContainerDied(leftovers=leftovers):
             operation = c.operation if c.operation == "remove" else ""
             return replace(c, status="exited", operation=operation, pid=0, kills=(), leftovers=leftovers)
+        case m.ContainerRestartScheduled():
+            return replace(
+                c,
+                status="restarting",
+                restart_count=event.attempt,
+                restart_delay_ms=event.delay_ms,
+                restart_due_ns=event.due_ns,
+            )
+        case m.ContainerRestartCancelled():
+            return replace(c, status="exited", manually_stopped=True)
         case m.ContainerPauseRequested():
             return replace(c, operation="pause", operation_command=command_id)
         case m.ContainerPaused():
@@ -142,6 +175,21 @@ def fold(c: Container, event: Event, command_id: str) -> Container | None:
             return replace(c, status=c.status if c.is_live else "dead", operation="", error=error)
         case _:
             return c
+
+
+def _start(c: Container, event: m.ContainerStartRequested, command_id: str) -> Container:
+    """Somebody's start begins the counting of restarts anew."""
+    return msgspec.structs.replace(
+        c,
+        operation="start",
+        operation_command=command_id,
+        run=event.run,
+        stopped_on_request=False,
+        ends_for_good=False,
+        manually_stopped=False,
+        restart_count=event.attempt,
+        restart_delay_ms=c.restart_delay_ms if event.attempt else 0,
+    )
 
 
 def _without_freeze(operation: str) -> str:

@@ -13,12 +13,17 @@ from handlers.containers.errors import (
     AlreadyStopped,
     BeingRemoved,
     CannotKill,
+    IsRestarting,
+    NothingToRestart,
     NotPaused,
     NotRunning,
     RemovalInProgress,
     StartOfPaused,
     StillRunning,
 )
+from handlers.containers.signals import parse_signal
+
+_SIGKILL = 9
 
 
 class Meeting(Enum):
@@ -133,7 +138,7 @@ def _append(c: Container, *events: Event) -> Append:
 
 def start(c: Container) -> Append:
     """Begin a run."""
-    if c.status == "running":
+    if c.status == "running" or (c.status == "restarting" and not c.restarting):
         raise AlreadyStarted(c.id)
     if c.status == "paused":
         raise StartOfPaused
@@ -142,15 +147,24 @@ def start(c: Container) -> Append:
     return _append(c, m.ContainerStartRequested(container_id=c.id, run=c.run + 1))
 
 
-def stop(c: Container, timeout_s: int, signal: int) -> Append:
-    """Begin a stop: the intent of the whole and of its first signal."""
-    if not c.is_live:
+def start_again(c: Container, run: int) -> Append:
+    """Begin a run for the restart policy; `run` is the one whose end it acts on."""
+    if c.status != "restarting" or c.run != run or c.restarting:
+        raise NothingToRestart(c.id)
+    return _append(c, m.ContainerStartRequested(container_id=c.id, run=c.run + 1, attempt=c.restart_count))
+
+
+def stop(c: Container, timeout_s: int, signal: int, *, asked: bool) -> Append:
+    """Begin a stop: the intent of the whole and of its first signal. One that waits for its restart is stopped by it.
+
+    Raises AlreadyStopped.
+    """
+    if not c.is_up:
         raise AlreadyStopped(c.id)
-    return _append(
-        c,
-        m.ContainerStopRequested(container_id=c.id, timeout_s=timeout_s, signal=signal),
-        m.ContainerKillRequested(container_id=c.id, signal=signal, asked=False),
-    )
+    requested = m.ContainerStopRequested(container_id=c.id, timeout_s=timeout_s, signal=signal, asked=asked)
+    if not c.is_live:
+        return _append(c, requested, m.ContainerRestartCancelled(container_id=c.id))
+    return _append(c, requested, m.ContainerKillRequested(container_id=c.id, signal=signal, asked=False))
 
 
 def restart(c: Container) -> Append:
@@ -161,16 +175,28 @@ def restart(c: Container) -> Append:
 
 
 def kill(c: Container, shown: str, signal: int, *, asked: bool) -> Append:
-    """Intend a signal."""
-    if not c.is_live:
+    """Intend a signal. One that waits for its restart has no process to take it, but doesn't wait any more."""
+    if not c.is_up:
         raise CannotKill(shown, c.id)
-    return _append(c, m.ContainerKillRequested(container_id=c.id, signal=signal, asked=asked))
+    for_good = asked and _means_the_end(c, signal)
+    requested = m.ContainerKillRequested(container_id=c.id, signal=signal, asked=asked, for_good=for_good)
+    if not c.is_live:
+        return _append(c, requested, m.ContainerRestartCancelled(container_id=c.id))
+    return _append(c, requested)
+
+
+def _means_the_end(c: Container, signal: int) -> bool:
+    """As in dockerd: SIGKILL, its stop signal and, where it names none, any signal."""
+    named = c.config.stop_signal
+    return not named or signal in (_SIGKILL, parse_signal(named))
 
 
 def pause(c: Container) -> Append:
     """Begin to freeze."""
     if c.status == "paused":
         raise AlreadyPaused(c.id)
+    if c.status == "restarting":
+        raise IsRestarting(c.id)
     if c.status != "running":
         raise NotRunning(c.id)
     return _append(c, m.ContainerPauseRequested(container_id=c.id))
@@ -185,7 +211,7 @@ def unpause(c: Container) -> Append:
 
 def remove(c: Container, shown: str, *, force: bool, volumes: bool) -> Append:
     """Begin the removal; with `force` the process is ended within it."""
-    if c.is_live and not force:
+    if c.is_up and not force:
         raise StillRunning(shown, c.status)
     return _append(c, m.ContainerRemoveRequested(container_id=c.id, volumes=volumes))
 

@@ -92,6 +92,20 @@ class AlreadyStopped(NotModified):
         super().__init__(f"Container {container_id} is already stopped")
 
 
+class NothingToRestart(NotModified):
+    """It was started, stopped or removed before the restart policy's time came."""
+
+    def __init__(self, container_id: str) -> None:
+        super().__init__(f"container {container_id} does not wait for a restart")
+
+
+class IsRestarting(Conflict):
+    """It has no process while it waits for its restart policy."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"Container {name} is restarting, wait until the container is running")
+
+
 class StartOfPaused(Conflict):
     """A paused container is thawed, not started."""
 

@@ -15,7 +15,7 @@ from handlers.containers.recovery import settle_all
 from handlers.containers.remove import remove
 from handlers.containers.rename import rename
 from handlers.containers.settle import settle_exit
-from handlers.containers.start import start
+from handlers.containers.start import start, start_again
 from handlers.containers.stop import kill, restart, stop
 from handlers.context import Context, Handle
 
@@ -31,6 +31,7 @@ class ContainerHandler:
         return {
             m.CreateContainer: self._create,
             m.StartContainer: lambda context, command: start(context, command.container),
+            m.StartAgain: start_again,
             m.StopContainer: lambda context, command: stop(context, command, answer=None),
             m.RestartContainer: restart,
             m.KillContainer: kill,

@@ -15,10 +15,11 @@ from events.projections.containers import Container
 from handlers.containers import decide
 from handlers.containers.access import conclude, current, turn
 from handlers.context import Context
+from handlers.policies.restart import next_run
 from handlers.together import together
 
 LOGGER = logging.getLogger(__name__)
-_NS_PER_S = 1_000_000_000
+_NS_PER_S, _NS_PER_MS = 1_000_000_000, 1_000_000
 
 
 async def settle_exit(context: Context, container_id: str) -> None:
@@ -38,7 +39,22 @@ async def finish_exit(context: Context, container_id: str, *, answer: object) ->
     c = current(context, container_id)
     run_s = max(0, c.finished_at_ns - c.started_at_ns) // _NS_PER_S
     died = m.ContainerDied(container_id=c.id, exit_code=c.exit_code, run_s=run_s, leftovers=leftovers)
-    await conclude(context, c.id, died, answer=answer)
+    await conclude(context, c.id, died, *_restart(context, c), answer=answer)
+
+
+def _restart(context: Context, c: Container) -> tuple[m.ContainerRestartScheduled, ...]:
+    """What its restart policy says to the end of this run, in the same append: it is never seen to have just exited."""
+    follows = next_run(c)
+    if follows is None:
+        return ()
+    scheduled = m.ContainerRestartScheduled(
+        container_id=c.id,
+        run=c.run,
+        attempt=follows.attempt,
+        delay_ms=follows.delay_ms,
+        due_ns=context.clock.now_ns() + follows.delay_ms * _NS_PER_MS,
+    )
+    return (scheduled,)
 
 
 class NotEnded(Exception):

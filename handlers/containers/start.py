@@ -1,9 +1,12 @@
 """Starting: file system, volumes, network, process; all or nothing, and the log says which."""
 
+from collections.abc import Callable
+
 import msgspec
 
 from events.container_lookup import find_container
 from events.errors import Conflict, SystemFailure, reason_of
+from events.log import Append
 from events.messages import container as m
 from events.messages.exec import CreatedProcess, CreateProcess, DeleteProcess, ResolvedMount, StartProcess
 from events.messages.layer import MountContainerLayer, UnmountContainerLayer
@@ -28,9 +31,11 @@ from handlers.together import together
 NOT_FOUND, NOT_EXECUTABLE, OTHER_FAILURE = 127, 126, 128
 
 
-async def start(context: Context, name: str, *, answer: object = None) -> None:
+async def start(
+    context: Context, name: str, *, answer: object = None, decision: Callable[[Container], Append] = decide.start
+) -> None:
     """Answer StartContainer. What fails is undone, recorded, and raised again."""
-    c = await enter(context, name, "start", decide.start)
+    c = await enter(context, name, "start", decision)
     saga = Saga()
     try:
         async with saga:
@@ -45,6 +50,11 @@ async def start(context: Context, name: str, *, answer: object = None) -> None:
     except BaseException as error:
         await fail(context, c.id, saga.leftovers, error)
         raise
+
+
+async def start_again(context: Context, command: m.StartAgain) -> None:
+    """Answer StartAgain."""
+    await start(context, command.container, decision=lambda c: decide.start_again(c, command.run))
 
 
 async def fail(context: Context, container_id: str, leftovers: list[str], error: BaseException) -> None:

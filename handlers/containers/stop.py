@@ -27,7 +27,11 @@ async def stop(context: Context, command: m.StopContainer | m.RestartContainer, 
     c = find_container(context.state.containers, command.container)
     signal = parse_signal(command.signal or c.config.stop_signal or "SIGTERM")
     timeout_s = _patience(c, command.timeout_s)
-    await enter(context, c.id, "stop", lambda state: decide.stop(state, timeout_s, signal))
+    asked = not isinstance(command, m.StopContainer) or command.asked
+    before = await enter(context, c.id, "stop", lambda state: decide.stop(state, timeout_s, signal, asked=asked))
+    if not before.is_live:  # it waited for its restart
+        await conclude(context, c.id, m.ContainerStopped(container_id=c.id), answer=answer)
+        return
     try:
         await _deliver(context, c.id, signal)
         if not await ended(context, c.id, timeout_s if timeout_s >= 0 else None):
@@ -68,7 +72,7 @@ async def kill(context: Context, command: m.KillContainer) -> None:
     """Answer KillContainer; SIGKILL answers when the process has ended."""
     signal = _signal_of(command)
     c = find_container(context.state.containers, command.container)
-    if not c.is_live and not c.operation:
+    if not c.is_up and not c.operation:
         raise CannotKill(command.container, c.id)
     await send_signal(context, c.id, command.container, signal, asked=True, answer=None)
     if signal == SIGKILL and not await ended(context, c.id, KILL_TIMEOUT_S):
@@ -86,7 +90,11 @@ async def send_signal(
     context: Context, container_id: str, shown: str, signal: int, *, asked: bool, answer: object = msgspec.UNSET
 ) -> None:
     """Intent, signal, outcome."""
-    await enter(context, container_id, "kill", lambda c: decide.kill(c, shown, signal, asked=asked))
+    before = await enter(context, container_id, "kill", lambda c: decide.kill(c, shown, signal, asked=asked))
+    if not before.is_live:
+        waited = m.ContainerKillFailed(container_id=container_id, signal=signal, error="it waited for its restart")
+        await conclude(context, container_id, waited, answer=answer)
+        return
     await _deliver(context, container_id, signal, answer=answer)
 
 

@@ -239,8 +239,6 @@ def _check_ports(host: HostConfig, _: HostLimits) -> None:
 
 def _check_later(host: HostConfig, _: HostLimits) -> None:
     """What Docker has and this version doesn't: refused, so that nobody believes it acts."""
-    if host.restart_policy.name != "no":
-        raise Unsupported(f"restart policy {host.restart_policy.name} is not supported yet: use no")
     if host.links:
         raise Unsupported("links are not supported yet: containers of one network reach each other by address")
     if host.storage_opt:

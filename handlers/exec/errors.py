@@ -39,6 +39,13 @@ class Paused(Conflict):
         super().__init__(f"Container {name} is paused, unpause the container before exec")
 
 
+class Restarting(Conflict):
+    """Between two runs there is nothing to enter."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"Container {name} is restarting, wait until the container is running")
+
+
 class HasRun(Conflict):
     """An exec runs once."""
 

@@ -21,6 +21,7 @@ from handlers.exec.errors import (
     NoSuchExec,
     NotRunning,
     Paused,
+    Restarting,
     refused,
 )
 from handlers.exec.host_facts import HostFacts
@@ -128,7 +129,12 @@ def find(context: Context, exec_id: str) -> Exec:
 
 
 def check_enterable(container: Container, name: str) -> None:
-    """Whether another process can be run in it; `name` is what the client called it. Raises NotRunning, Paused."""
+    """Whether another process can be run in it; `name` is what the client called it.
+
+    Raises NotRunning, Paused, Restarting.
+    """
+    if container.status == "restarting":
+        raise Restarting(name)
     if not container.is_live:
         raise NotRunning(container.id)
     if container.status == "paused":

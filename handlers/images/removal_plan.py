@@ -64,7 +64,7 @@ def _held(image: Image, name: str) -> str:
 def _running(state: State, image: Image) -> str:
     """A container that uses the image and has a process, the oldest; "" for none."""
     for container in state.containers:
-        if container.id in image.users and container.is_live:
+        if container.id in image.users and container.is_up:
             return container.id
     return ""
 

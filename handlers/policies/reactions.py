@@ -3,24 +3,43 @@
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
+
 from events.base import Command
 from events.envelope import Recorded
 from events.messages.container import (
     ContainerDied,
     ContainerRestartFailed,
+    ContainerRestartScheduled,
     ContainerStartFailed,
     RemoveContainer,
     SettleExit,
+    StartAgain,
+    StartContainer,
 )
 from events.messages.exec import ProcessExited
+from events.messages.system import EngineStarted
+from events.projections.containers import Container
 from events.projections.state import State
+from handlers.policies.restart import starts_with_the_engine
 
 
-def react(recorded: Recorded, state: State) -> Iterator[Command[Any]]:
+class Reaction(msgspec.Struct, frozen=True):
+    """A command, and when it is to be sent by the wall clock; 0 is at once."""
+
+    command: Command[Any]
+    due_ns: int = 0
+
+
+def react(recorded: Recorded, state: State) -> Iterator[Reaction]:
     """The commands that follow from an event."""
     match recorded.event:
         case ProcessExited(container_id=container_id):
-            yield SettleExit(container=container_id)
+            yield Reaction(SettleExit(container=container_id))
+        case ContainerRestartScheduled():
+            yield Reaction(
+                StartAgain(container=recorded.event.container_id, run=recorded.event.run), recorded.event.due_ns
+            )
         case (
             ContainerDied(container_id=container_id)
             | ContainerStartFailed(container_id=container_id)
@@ -28,6 +47,17 @@ def react(recorded: Recorded, state: State) -> Iterator[Command[Any]]:
         ):
             container = state.containers.get(container_id)
             if container is not None and container.removes_itself:
-                yield RemoveContainer(container=container_id, volumes=True)
+                yield Reaction(RemoveContainer(container=container_id, volumes=True))
+        case EngineStarted():
+            for container in state.containers:
+                yield from _with_the_engine(container)
         case _:
             return
+
+
+def _with_the_engine(container: Container) -> Iterator[Reaction]:
+    """A daemon that went away took the restarts that it had planned along."""
+    if container.status == "restarting":
+        yield Reaction(StartAgain(container=container.id, run=container.run), container.restart_due_ns)
+    elif starts_with_the_engine(container):
+        yield Reaction(StartContainer(container=container.id))

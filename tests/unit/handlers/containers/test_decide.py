@@ -61,7 +61,7 @@ def test_every_decision_names_the_version_that_it_was_made_on():
     running = container("running")
     appends = [
         decide.start(container()),
-        decide.stop(running, 10, 15),
+        decide.stop(running, 10, 15, asked=True),
         decide.kill(running, "web", 9, asked=True),
         decide.pause(running),
         decide.unpause(container("paused")),
@@ -76,7 +76,7 @@ def test_every_decision_names_the_version_that_it_was_made_on():
     [
         (lambda: decide.start(container("running")), NotModified, "already running"),
         (lambda: decide.start(container("paused")), Conflict, "cannot start a paused container, try unpause instead"),
-        (lambda: decide.stop(container("exited"), 1, 15), NotModified, "already stopped"),
+        (lambda: decide.stop(container("exited"), 1, 15, asked=True), NotModified, "already stopped"),
         (
             lambda: decide.kill(container("exited"), "web", 9, asked=True),
             CannotKill,
