@@ -1,9 +1,11 @@
 """Independent steps at once; without it a start would take the sum of its parts."""
 
 from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 import anyio
 
+Result = TypeVar("Result")
 Step = Callable[[], Awaitable[object]]
 
 
@@ -25,3 +27,14 @@ async def together(*steps: Step) -> None:
             group.start_soon(run, step)
     if failures:
         raise failures[0]
+
+
+async def beside(companion: Step, main: Callable[[], Awaitable[Result]]) -> Result:
+    """The result of `main`, with `companion` run at the same time; a failure of either is raised when both have ended."""
+    results: list[Result] = []
+
+    async def run() -> None:
+        results.append(await main())
+
+    await together(run, companion)
+    return results[0]

@@ -4,6 +4,7 @@ Without it every pause and every removal would cost a run of the OCI runtime.
 Sources: the kernel's admin-guide/cgroup-v1 (freezer-subsystem, memory) and admin-guide/cgroup-v2; cgroups(7).
 """
 
+import functools
 import itertools
 import os
 import re
@@ -200,6 +201,25 @@ def of_process(pid: int, found: Iterable[Hierarchy]) -> Group:
     return Group(
         directories={controller: place for controller, place in theirs.items() if ours.get(controller) != place}
     )
+
+
+def ease_next_move() -> None:
+    """Move this process to the group where it is. Blocking; it takes some 10 ms after a while without moves.
+
+    The kernel waits for a grace period of RCU at such a move, but not at those that come soon after: whoever is about
+    to have a process moved has that wait beside other work.
+    """
+    path = _memberships(os.getpid())
+    for h in _mounted():
+        for controller in h.controllers or {""}:
+            if controller in path:
+                with suppress(OSError):  # no more than an attempt
+                    place = f"{h.mount_point}/{os.path.relpath(path[controller], h.root)}"
+                    Path(place, "cgroup.procs").write_text(str(os.getpid()))
+                return
+
+
+_mounted = functools.cache(hierarchies)
 
 
 def _directories(pid: int, found: Iterable[Hierarchy]) -> dict[str, str]:

@@ -87,3 +87,9 @@ def test_a_group_that_is_ours_too_is_nobodys_own(controllers):
             assert first not in cgroups.of_process(children[0].pid, found).directories
         finally:
             Path(MOUNT_POINTS[first], before.strip("/"), "cgroup.procs").write_text("0")
+
+
+def test_easing_a_move_leaves_the_process_where_it_is():
+    before = Path("/proc/self/cgroup").read_text()
+    cgroups.ease_next_move()
+    assert Path("/proc/self/cgroup").read_text() == before

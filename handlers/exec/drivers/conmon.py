@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -26,6 +27,7 @@ from handlers.kernel.calls import attempt
 from handlers.kernel.mounts import MountFlag, mount
 from handlers.kernel.pidfd import ProcessHandle, boot_id, start_time
 from handlers.kernel.threads import run_long
+from handlers.together import beside
 
 CREATE_TIMEOUT_S = 60.0
 _CLEANUP_TIMEOUT_S = 60.0
@@ -79,7 +81,7 @@ class ConmonRuntime(OutputFiles):
             await self._profile.ensure(plan.apparmor_profile)
             with attempt(f"prepare container {plan.container_id}"):
                 directory = await anyio.to_thread.run_sync(_prepare, self._layout, plan)
-            live = await self._launch(plan, directory)
+            live = await beside(monitor.ease_next_move, partial(self._launch, plan, directory))
         except BaseException as error:
             with anyio.CancelScope(shield=True), anyio.move_on_after(_CLEANUP_TIMEOUT_S):
                 await self.delete(plan.container_id)

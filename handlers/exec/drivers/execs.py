@@ -1,6 +1,7 @@
 """Processes run in a container that runs: a conmon, a directory and an exit file of its own for each."""
 
 import shutil
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -17,6 +18,7 @@ from handlers.exec.drivers.waits import Waits
 from handlers.exec.ports import ExecPlan, ExitStatus, LiveProcess
 from handlers.kernel.calls import attempt
 from handlers.kernel.pidfd import ProcessHandle, boot_id, start_time
+from handlers.together import beside
 
 EXEC_TIMEOUT_S = 60.0
 _CLEANUP_TIMEOUT_S = 20.0
@@ -47,7 +49,7 @@ class Execs:
         with attempt(f"prepare exec {plan.exec_id}"):
             await anyio.to_thread.run_sync(_prepare, directory, plan)
         try:
-            return await self._launch(plan, directory, session)
+            return await beside(monitor.ease_next_move, partial(self._launch, plan, directory, session))
         except BaseException as error:
             if session is not None:
                 session.failed()
