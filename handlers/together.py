@@ -30,7 +30,7 @@ async def together(*steps: Step) -> None:
 
 
 async def beside(companion: Step, main: Callable[[], Awaitable[Result]]) -> Result:
-    """The result of `main`, with `companion` run at the same time; a failure of either is raised when both have ended."""
+    """The result of `main`, with `companion` beside it; a failure of either is raised when both have ended."""
     results: list[Result] = []
 
     async def run() -> None:

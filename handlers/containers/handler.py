@@ -9,12 +9,12 @@ from events.messages.exec import ResizeProcess
 from handlers.containers.access import record_access
 from handlers.containers.create import create
 from handlers.containers.errors import NotRunning
+from handlers.containers.exits import settle_exit
 from handlers.containers.freeze import pause, unpause
 from handlers.containers.limits import HostLimits
 from handlers.containers.recovery import settle_all
 from handlers.containers.remove import remove
 from handlers.containers.rename import rename
-from handlers.containers.settle import settle_exit
 from handlers.containers.start import start, start_again
 from handlers.containers.stop import kill, restart, stop
 from handlers.context import Context, Handle

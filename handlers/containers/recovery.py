@@ -15,7 +15,7 @@ from events.messages.layer import RemoveContainerLayer, UnmountContainerLayer
 from events.messages.network import DisconnectSandbox, RemoveSandboxFiles
 from events.messages.volume import ReleaseVolume, UnmountVolume
 from events.projections.containers import Container
-from handlers.containers import create, freeze, remove, settle, start
+from handlers.containers import create, exits, freeze, remove, start
 from handlers.containers.access import conclude
 from handlers.containers.saga import Saga
 from handlers.context import Context, Services
@@ -49,7 +49,7 @@ async def _settle(services: Services, c: Container) -> None:
         settler = _SETTLERS.get(c.operation)
         if settler is not None:
             await settler(_context(services, c.operation_command), c)
-        await settle.settle_exit(_fresh(services), c.id)  # it may have ended while no daemon watched
+        await exits.settle_exit(_fresh(services), c.id)  # it may have ended while no daemon watched
         await _settle_thawed(services, c.id)
         await _settle_restart(services, c.id)
         await _settle_auto_remove(services, c.id)
@@ -148,7 +148,7 @@ async def _settle_stop(context: Context, c: Container) -> None:
     exited = context.state.execs.last_exit(c.id)
     stream = f"container/{c.id}"
     if exited is not None and exited.run == c.run:
-        await settle.settle_exit(_fresh(context.services), c.id)
+        await exits.settle_exit(_fresh(context.services), c.id)
         await context.append(stream, m.ContainerStopped(container_id=c.id), answer=_answer(c, None))
         return
     failed = m.ContainerStopFailed(container_id=c.id, error=INTERRUPTED)
@@ -156,7 +156,7 @@ async def _settle_stop(context: Context, c: Container) -> None:
 
 
 async def _settle_exit(context: Context, c: Container) -> None:
-    await settle.finish_exit(context, c.id, answer=None)
+    await exits.finish_exit(context, c.id, answer=None)
 
 
 async def _settle_pause(context: Context, c: Container) -> None:
@@ -189,9 +189,9 @@ async def _settle_thawed(services: Services, container_id: str) -> None:
 async def _settle_remove(context: Context, c: Container) -> None:
     """The removal may have killed its process, and nobody saw the end, or only began to settle it."""
     if c.is_live and c.observed_run == c.run:
-        await settle.finish_exit(_fresh(context.services), c.id, answer=None)
+        await exits.finish_exit(_fresh(context.services), c.id, answer=None)
     else:
-        await settle.settle_exit(_fresh(context.services), c.id)
+        await exits.settle_exit(_fresh(context.services), c.id)
     await remove.carry_out(context, c.id, volumes=c.remove_volumes)
 
 

@@ -8,7 +8,6 @@ import msgspec
 from events.base import Command
 from events.envelope import Recorded
 from events.messages.container import (
-    ContainerDied,
     ContainerRestartFailed,
     ContainerRestartScheduled,
     ContainerStartFailed,
@@ -40,11 +39,7 @@ def react(recorded: Recorded, state: State) -> Iterator[Reaction]:
             yield Reaction(
                 StartAgain(container=recorded.event.container_id, run=recorded.event.run), recorded.event.due_ns
             )
-        case (
-            ContainerDied(container_id=container_id)
-            | ContainerStartFailed(container_id=container_id)
-            | ContainerRestartFailed(container_id=container_id)
-        ):
+        case ContainerStartFailed(container_id=container_id) | ContainerRestartFailed(container_id=container_id):
             container = state.containers.get(container_id)
             if container is not None and container.removes_itself:
                 yield Reaction(RemoveContainer(container=container_id, volumes=True))

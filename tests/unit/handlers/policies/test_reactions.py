@@ -53,17 +53,11 @@ def test_the_end_of_a_process_is_settled():
     assert commands(recorded(exited, stream=f"process/{WEB}"), State()) == [m.SettleExit(container=WEB)]
 
 
-def test_what_died_is_removed_if_it_was_to_be():
-    died = recorded(m.ContainerDied(container_id=WEB, exit_code=0, run_s=0), 2)
-    removal = m.RemoveContainer(container=WEB, volumes=True)
-    assert commands(died, state_with(auto_remove=True)) == [removal]
-    assert commands(died, state_with(auto_remove=False)) == []
-    assert commands(died, State()) == []
-
-
-def test_so_is_what_could_not_start():
+def test_what_could_not_start_is_removed_if_it_was_to_be():
     failed = recorded(m.ContainerStartFailed(container_id=WEB, exit_code=127, error="no"), 2)
     assert commands(failed, state_with(auto_remove=True)) == [m.RemoveContainer(container=WEB, volumes=True)]
+    assert commands(failed, state_with(auto_remove=False)) == []
+    assert commands(failed, State()) == []
 
 
 def test_nothing_else_leads_to_anything():
