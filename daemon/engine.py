@@ -33,6 +33,7 @@ from daemon.policies import PolicyRunner
 from daemon.recovery import recover
 from daemon.shapes.information import Component, Information
 from daemon.shapes.layout import Layout
+from daemon.snapshots import SnapshotTaker
 from daemon.tools import Tools, components, find_tools
 from daemon.watch import StreamWatcher
 from events.envelope import ENGINE, Cause
@@ -43,6 +44,7 @@ from events.log_directory import DirectoryLock
 from events.messages.container import StopContainer
 from events.messages.system import EngineReloaded, EngineStarted, EngineStopped
 from events.projections.state import State
+from events.snapshot_directory import SnapshotDirectory
 from events.sqlite_log import SqliteLog
 from handlers.context import RandomIds, Services, SystemClock
 from handlers.exec.drivers.ps import ProcessTable
@@ -106,7 +108,8 @@ async def _boot(configuration: Configuration, stack: AsyncExitStack) -> tuple["D
     prepare_directories(configuration)
     stack.enter_context(instance_lock(instance))
     stack.enter_context(DirectoryLock(instance.exec_root / "bus"))
-    log = await stack.enter_async_context(SqliteLog.open(instance.data_root / "log", clock))
+    snapshots = SnapshotDirectory(instance.data_root / "snapshots")
+    log = await stack.enter_async_context(SqliteLog.open(instance.data_root / "log", clock, snapshots))
     listeners = await anyio.to_thread.run_sync(open_sockets, configuration)
     for listener in listeners:
         stack.callback(listener.close)
@@ -114,7 +117,7 @@ async def _boot(configuration: Configuration, stack: AsyncExitStack) -> tuple["D
     clear_scratch(scratch(configuration))
     bus = await stack.enter_async_context(open_bus(configuration, tools))
     tasks = await stack.enter_async_context(anyio.create_task_group())
-    daemon = Daemon(configuration, tools, log, bus, clock, listeners)
+    daemon = Daemon(configuration, tools, log, snapshots, bus, clock, listeners)
     await daemon.start(tasks)
     return daemon, tasks
 
@@ -192,6 +195,7 @@ class Daemon:
         configuration: Configuration,
         tools: Tools,
         log: SqliteLog,
+        snapshots: SnapshotDirectory,
         bus: Bus,
         clock: SystemClock,
         listeners: list[Listener],
@@ -201,6 +205,8 @@ class Daemon:
         self._tools = tools
         self._log, self._bus, self._clock = log, bus, clock
         self._state, self._watcher = State(), StreamWatcher()
+        self._snapshots = snapshots
+        self._taker: SnapshotTaker | None = None
         self._keyring = FileKeyring(configuration.instance.data_root / "keys")
         self._failpoints = Failpoints.of(os.environ)
         if self._failpoints is not None:
@@ -236,11 +242,12 @@ class Daemon:
         await tasks.start(policies.run, self._log.head)
         tasks.start_soon(self._composition.networks.keep)
         await recover(self._composition.handlers, self._services, tasks)
+        self._taker = SnapshotTaker(self._log, self._state, self._snapshots)
+        tasks.start_soon(self._taker.run)
         await self._record(EngineStarted(version=version("shiplog"), boot_id=host.boot_id(), pid=os.getpid()))
 
     async def _fold(self) -> None:
-        async for recorded in self._log.read(limit=0):
-            self._state.apply((recorded,))
+        await self._log.replay(self._state)
         self._log.listen(self._state.apply)
         self._log.listen(self._watcher.notify)
 
@@ -294,6 +301,8 @@ class Daemon:
         if not await self._bus.idle(COMMAND_GRACE_S):
             LOGGER.warning("some commands are still running: the next start settles what they leave open")
         await self._record(EngineStopped(reason="signal"))
+        if self._taker is not None:
+            await self._taker.finish()
 
     async def _stop_containers(self) -> None:
         timeout_s = self._configuration.shutdown_timeout_s

@@ -43,6 +43,15 @@ def sync_directory(directory: Path) -> None:
         os.close(descriptor)
 
 
+def sync_file(path: Path) -> None:
+    """Make a file's content durable."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def create_file(path: Path) -> None:
     """Make an empty file that only its owner may read, in place of one that a crash left there."""
     path.unlink(missing_ok=True)

@@ -5,7 +5,7 @@ https://www.sqlite.org/wal.html and https://www.sqlite.org/pragma.html#pragma_sy
 """
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +21,7 @@ from events.log import LogBroken, Stored
 from events.segment_schema import FORMAT
 
 PAGE_ROWS: Final = 200
+REPLAYED_ROWS: Final = 1000
 BUSY_TIMEOUT_S: Final = 5.0  # only programs that aren't ours can lock the database
 CHECKPOINT_PAGES: Final = 4000  # fewer, larger checkpoints: the median append never meets one
 JOURNAL_BYTES: Final = 32 * 1024 * 1024
@@ -148,30 +149,33 @@ class Segment:
         rows = await self._fetch(sql, command_id, last)
         return bytes(codec.decode_record(rows[0][0]).reply) if rows else None
 
-    async def holders(self) -> dict[str, str]:
-        """Who holds which claim, folded from the events that changed any."""
+    async def fold_claims(self, holders: dict[str, str], after: int) -> None:
+        """Bring who holds which claim up to date, by the events after a sequence that changed any."""
         sql = "SELECT sequence, record FROM events WHERE claims = 1 AND sequence > ? ORDER BY sequence LIMIT ?"
-        holders: dict[str, str] = {}
-        after = 0
         while rows := await self._fetch(sql, after, PAGE_ROWS):
             for _, record in rows:
                 claims.fold(holders, codec.decode_record(record))
             after = rows[-1][0]
-        return holders
+
+    async def replay(self, after: int, last: int) -> AsyncIterator[list[Recorded]]:
+        """Events with sequences in (after, last], checked as `check` does, page by page. Raises LogBroken."""
+        previous = await self.hash_of(after)
+        while after < last:
+            rows = await self._fetch(_CHECKED, after, last, REPLAYED_ROWS)
+            previous = _check_rows(previous, after, rows)
+            yield [codec.recorded(row[7], row[8]) for row in rows]
+            after += len(rows)
 
     async def check(self, first: int, last: int) -> None:
         """Recompute the chain over a range and compare the columns. Raises LogBroken that names a bad sequence."""
-        after, previous = first - 1, await self._hash_of(first - 1)
+        after, previous = first - 1, await self.hash_of(first - 1)
         while after < last:
             rows = await self._fetch(_CHECKED, after, last, PAGE_ROWS)
-            previous = chain.check(previous, after, ((row[0], row[7], row[8]) for row in rows))
-            for row in rows:
-                _check_columns(row)
-            if not rows:
-                raise LogBroken(f"event {after + 1} is missing from the log")
+            previous = _check_rows(previous, after, rows)
             after += len(rows)
 
-    async def _hash_of(self, sequence: int) -> bytes:
+    async def hash_of(self, sequence: int) -> bytes:
+        """The hash of an event; of 0, what stands before the first. Raises LogBroken when there is no such event."""
         if sequence == 0:
             return chain.genesis(self.log_id)
         rows = await self._fetch("SELECT hash FROM events WHERE sequence = ?", sequence)
@@ -238,6 +242,16 @@ def _columns(entry: Entry) -> tuple[object, ...]:
         entry.stored,
         event.hash,
     )
+
+
+def _check_rows(previous: bytes, after: int, rows: Sequence[Any]) -> bytes:
+    """Rows follow on event `after` with hash `previous`, and their columns fit; the hash of the last."""
+    if not rows:
+        raise LogBroken(f"event {after + 1} is missing from the log")
+    previous = chain.check(previous, after, ((row[0], row[7], row[8]) for row in rows))
+    for row in rows:
+        _check_columns(row)
+    return previous
 
 
 def _check_columns(row: Sequence[Any]) -> None:

@@ -18,8 +18,11 @@ from events.group_commit import GroupCommit, Pending
 from events.ledger import ENGINE_STREAM, Clock, Draft, Entry, Ledger, prepare
 from events.log import Append, ClaimTaken, Listener, LogBroken, Stored, VersionConflict
 from events.log_directory import DirectoryLock, create_file, newest_segment, segment_path, sync_directory
+from events.projections.state import State
 from events.segment import Segment, VersionTaken
 from events.segment_schema import create
+from events.snapshot_directory import SnapshotDirectory
+from events.snapshots import Snapshot
 from events.tail import PAGE_EVENTS, Tail
 
 KNOWN_STREAMS = 10_000
@@ -32,7 +35,8 @@ LOGGER = logging.getLogger("shiplog.log")
 class SqliteLog:
     """An `EventLog` in a directory of its own. Make one with `SqliteLog.open`."""
 
-    def __init__(self, files: Segment, ledger: Ledger, clock: Clock) -> None:
+    def __init__(self, files: Segment, ledger: Ledger, clock: Clock, base: Snapshot | None = None) -> None:
+        self.base = base  # what it was opened with: `replay` begins after it
         self._files = files
         self._ledger = ledger
         self._clock = clock
@@ -41,16 +45,20 @@ class SqliteLog:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, directory: Path, clock: Clock) -> AsyncIterator[Self]:
+    async def open(
+        cls, directory: Path, clock: Clock, snapshots: SnapshotDirectory | None = None
+    ) -> AsyncIterator[Self]:
         """Open the log in `directory`, or start a new one there, and run its writer until the end of the block.
 
+        With snapshots the time that it takes doesn't depend on the history.
         Raises LogInUse (names the process), LogBroken (the tail's chain doesn't hold, a file isn't ours).
         """
         async with AsyncExitStack() as stack:
             stack.enter_context(await run_sync(DirectoryLock, directory))
             files = await Segment.open(await run_sync(_newest_or_new, directory))
             stack.push_async_callback(_close_files, files)
-            log = cls(files, await _opened_ledger(files), clock)
+            base = None if snapshots is None else await _base(files, snapshots)
+            log = cls(files, await _opened_ledger(files, base), clock, base)
             tasks = await stack.enter_async_context(anyio.create_task_group())
             stack.push_async_callback(log.aclose)
             tasks.start_soon(log._writer.run)
@@ -143,6 +151,28 @@ class SqliteLog:
         """Events with a sequence greater than `after` as their bytes, at most `limit` of them, up to the head."""
         return await self._files.stored(after, self.head, limit)
 
+    async def replay(self, state: State) -> None:
+        """Bring an empty state up to the head, from the snapshot that the log was opened with if there is one.
+
+        The chain of all events on the way is checked. Raises LogBroken that names the first bad sequence.
+        """
+        if self.base is not None:
+            state.restore(self.base.position.sequence, self.base.tables)
+            self.base = None  # its tables are the state's now
+        async for page in self._files.replay(state.sequence, self.head):
+            state.apply(page)
+
+    def capture(self, state: State) -> Snapshot:
+        """A snapshot of a state that listens to this log; call it on the event loop."""
+        if state.sequence != self.head:
+            raise LogBroken(f"the state is at event {state.sequence} and the log at {self.head}")
+        return Snapshot(
+            log_id=self.id,
+            position=self._ledger.position,
+            holders=dict(self._ledger.holders),
+            tables=state.capture(),
+        )
+
     async def read_stream(self, stream: str) -> AsyncIterator[Recorded]:
         """All events of one stream, up to the present head."""
         last, version = self.head, 0
@@ -195,10 +225,30 @@ def _new_segment(directory: Path) -> Path:
     return path
 
 
-async def _opened_ledger(files: Segment) -> Ledger:
+async def _base(files: Segment, snapshots: SnapshotDirectory) -> Snapshot | None:
+    """The newest snapshot, which the log must bear out."""
+    await run_sync(snapshots.prepare)
+    snapshot = await run_sync(snapshots.newest, files.log_id)
+    if snapshot is None:
+        return None
+    sequence = snapshot.position.sequence
+    if sequence > (await files.position()).sequence:
+        raise LogBroken(f"the log ends before event {sequence}, of which there is a snapshot: its end was cut off")
+    if await files.hash_of(sequence) != snapshot.position.hash:
+        raise LogBroken(f"event {sequence} is not the one that a snapshot was made of: the log was changed")
+    return snapshot
+
+
+async def _opened_ledger(files: Segment, base: Snapshot | None) -> Ledger:
     position = await files.position()
-    await files.check(max(1, position.sequence - CHECKED_EVENTS + 1), position.sequence)
-    return Ledger(position, await files.holders())
+    checked = max(1, position.sequence - CHECKED_EVENTS + 1)
+    holders: dict[str, str] = {}
+    if base is not None:
+        checked = max(checked, base.position.sequence + 1)
+        holders = dict(base.holders)
+    await files.check(checked, position.sequence)
+    await files.fold_claims(holders, base.position.sequence if base is not None else 0)
+    return Ledger(position, holders)
 
 
 async def _close_files(files: Segment) -> None:

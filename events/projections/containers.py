@@ -7,6 +7,7 @@ import msgspec
 from events.base import Event
 from events.envelope import Recorded
 from events.messages import container as m
+from events.projections.tables import Projection
 from events.sealed import Sealed
 
 
@@ -196,12 +197,11 @@ def _without_freeze(operation: str) -> str:
     return "" if operation in ("pause", "unpause") else operation
 
 
-class Containers:
+class Containers(Projection):
     """All containers, by id and by name."""
 
-    def __init__(self) -> None:
-        self._by_id: dict[str, Container] = {}
-        self._id_of_name: dict[str, str] = {}
+    _by_id: dict[str, Container]
+    _id_of_name: dict[str, str]
 
     def __iter__(self) -> Iterator[Container]:
         """In order of creation."""

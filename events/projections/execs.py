@@ -1,6 +1,5 @@
 """What is known of processes run in containers, and of how containers' first processes ended."""
 
-from collections import deque
 from collections.abc import Iterator
 
 import msgspec
@@ -8,6 +7,7 @@ import msgspec
 from events.base import Event
 from events.envelope import Recorded
 from events.messages import exec as m
+from events.projections.tables import Projection
 from events.sealed import Sealed
 
 
@@ -46,20 +46,19 @@ ENDED_KEPT = 100
 CREATED_KEPT = 1000
 
 
-class Execs:
+class Execs(Projection):
     """Execs of the containers that exist, and the last exit of each container's first process.
 
     Of each container all live ones are known, the last ENDED_KEPT that ended and the last CREATED_KEPT that wait for
     their start. With the container's next start those that aren't live are forgotten: they can't run any more.
     """
 
-    def __init__(self) -> None:
-        self._by_id: dict[str, Exec] = {}
-        self._of_container: dict[str, dict[str, None]] = {}  # ids, oldest first
-        self._ended: dict[str, deque[str]] = {}
-        self._created: dict[str, dict[str, None]] = {}
-        self._exits: dict[str, m.ProcessExited] = {}
-        self._process_versions: dict[str, int] = {}
+    _by_id: dict[str, Exec]
+    _of_container: dict[str, dict[str, None]]  # ids, oldest first, here and in the next two
+    _ended: dict[str, dict[str, None]]
+    _created: dict[str, dict[str, None]]
+    _exits: dict[str, m.ProcessExited]
+    _process_versions: dict[str, int]
 
     def __iter__(self) -> Iterator[Exec]:
         return iter(self._by_id.values())
@@ -120,10 +119,12 @@ class Execs:
         if after.status != "created":
             self._created.get(after.container_id, {}).pop(after.id, None)
         if after.status == "exited" != before.status:
-            ended = self._ended.setdefault(after.container_id, deque())
-            ended.append(after.id)
+            ended = self._ended.setdefault(after.container_id, {})
+            ended[after.id] = None
             if len(ended) > ENDED_KEPT:
-                self._drop(ended.popleft())
+                oldest = next(iter(ended))
+                del ended[oldest]
+                self._drop(oldest)
 
     def _drop(self, exec_id: str) -> None:
         gone = self._by_id.pop(exec_id)

@@ -7,6 +7,7 @@ import msgspec
 from events.base import Event
 from events.envelope import Recorded
 from events.messages import image as m
+from events.projections.tables import Projection
 
 
 class Image(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,12 +55,11 @@ def fold(image: Image, event: Event, recorded: Recorded) -> Image | None:
             return image
 
 
-class Images:
+class Images(Projection):
     """All images, by id and by name."""
 
-    def __init__(self) -> None:
-        self._by_id: dict[str, Image] = {}
-        self._id_of_reference: dict[str, str] = {}
+    _by_id: dict[str, Image]
+    _id_of_reference: dict[str, str]
 
     def __iter__(self) -> Iterator[Image]:
         """In order of arrival, also those not ready."""

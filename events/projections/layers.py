@@ -7,6 +7,7 @@ import msgspec
 from events.base import Event
 from events.envelope import Recorded
 from events.messages import layer as m
+from events.projections.tables import Projection
 
 
 class Layer(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,11 +42,10 @@ def fold(layer: Layer, event: Event) -> Layer | None:
             return layer
 
 
-class Layers:
+class Layers(Projection):
     """All read-only layers, by chain id."""
 
-    def __init__(self) -> None:
-        self._by_id: dict[str, Layer] = {}
+    _by_id: dict[str, Layer]
 
     def __iter__(self) -> Iterator[Layer]:
         return iter(self._by_id.values())

@@ -7,6 +7,7 @@ import msgspec
 from events.base import Event
 from events.envelope import Recorded
 from events.messages import network as m
+from events.projections.tables import Projection
 
 
 class Network(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,11 +35,10 @@ class SandboxState(msgspec.Struct, frozen=True, kw_only=True):
     version: int = 0
 
 
-class Networks:
+class Networks(Projection):
     """All networks, by id and name."""
 
-    def __init__(self) -> None:
-        self._by_id: dict[str, Network] = {}
+    _by_id: dict[str, Network]
 
     def __iter__(self) -> Iterator[Network]:
         return iter(self._by_id.values())
@@ -84,11 +84,10 @@ class Networks:
         self._by_id[network_id] = replace(after, version=recorded.version)
 
 
-class Sandboxes:
+class Sandboxes(Projection):
     """The sandboxes there are, by container id."""
 
-    def __init__(self) -> None:
-        self._by_container: dict[str, SandboxState] = {}
+    _by_container: dict[str, SandboxState]
 
     def __iter__(self) -> Iterator[SandboxState]:
         return iter(self._by_container.values())

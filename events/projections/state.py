@@ -1,6 +1,7 @@
 """All read models together, fed from the log in order; a GET request and a decision read nothing else."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from events.envelope import Recorded
 from events.messages import container
@@ -9,6 +10,7 @@ from events.projections.execs import Execs
 from events.projections.images import Images
 from events.projections.layers import Layers
 from events.projections.networks import Networks, Sandboxes
+from events.projections.tables import Projection, table_types
 from events.projections.volumes import Volumes
 
 
@@ -42,6 +44,31 @@ class State:
             if fold is not None:
                 fold(recorded)
             self.sequence = recorded.sequence
+
+    def capture(self) -> dict[str, dict[Any, Any]]:
+        """Every table of every read model as it is now, by `<model>.<table>`; later events don't change them."""
+        return {
+            f"{model}.{name}": table
+            for model, projection in self._projections()
+            for name, table in projection.capture().items()
+        }
+
+    def restore(self, sequence: int, tables: Mapping[str, dict[Any, Any]]) -> None:
+        """Take over what `capture` gave at a position of the log."""
+        self.sequence = sequence
+        for model, projection in self._projections():
+            projection.restore({name: tables[f"{model}.{name}"] for name in table_types(type(projection))})
+
+    def table_types(self) -> dict[str, Any]:
+        """The type of every table that `capture` gives."""
+        return {
+            f"{model}.{name}": kind
+            for model, projection in self._projections()
+            for name, kind in table_types(type(projection)).items()
+        }
+
+    def _projections(self) -> list[tuple[str, Projection]]:
+        return [(name, value) for name, value in vars(self).items() if isinstance(value, Projection)]
 
     def _apply_container(self, recorded: Recorded) -> None:
         self.containers.apply(recorded)

@@ -7,6 +7,7 @@ import msgspec
 from events.base import Event
 from events.envelope import Recorded
 from events.messages import volume as m
+from events.projections.tables import Projection
 from events.sealed import Sealed
 
 
@@ -53,11 +54,10 @@ def fold(volume: Volume, event: Event) -> Volume | None:
             return volume
 
 
-class Volumes:
+class Volumes(Projection):
     """All volumes, by name."""
 
-    def __init__(self) -> None:
-        self._by_name: dict[str, Volume] = {}
+    _by_name: dict[str, Volume]
 
     def __iter__(self) -> Iterator[Volume]:
         return iter(self._by_name.values())
