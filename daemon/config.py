@@ -52,6 +52,7 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
     default_ulimits: tuple[Ulimit, ...]
     default_shm_bytes: int
     log_driver: str
+    nats_servers: tuple[str, ...]  # the relay's; none: no relay
     sources: dict[str, object]
     given: dict[str, object]  # the directives that came as flags
     file: Path
@@ -198,6 +199,7 @@ def _build(raw: dict[str, object], given: dict[str, object], path: Path) -> Conf
         log_driver=read.get(
             "log-driver", lambda value: values.choice(value, values.LOG_DRIVERS, "log driver"), "json-file"
         ),
+        nats_servers=read.get("nats-url", values.nats_servers, ()),
         sources=raw,
         given=given,
         file=path,

@@ -59,8 +59,6 @@ class Directives:
 
 def refuse_later(read: Directives) -> None:
     """Directives that dockerd or a later version acts on: better refused than ignored."""
-    if read.get("nats-url", values.text, ""):
-        raise ConfigurationInvalid("nats-url: relaying the log to another server is not supported yet")
     options = read.named("log-opts", lambda _, value: value)
     if options:
         raise ConfigurationInvalid(f"log-opts: log options are not supported yet: {', '.join(options)}")

@@ -20,8 +20,10 @@ from daemon.api.usage import DirectoryUsage
 from daemon.bootstrap import Composition, compose, scratch
 from daemon.bus.client import Bus
 from daemon.bus.dispatcher import Dispatcher, Table
+from daemon.bus.relay import Relay
 from daemon.bus.server import BusServer
 from daemon.config import Configuration, reload
+from daemon.directives import DEFAULT_INSTANCE
 from daemon.failpoints import Failpoints
 from daemon.feed import Feed
 from daemon.flags import ConfigurationInvalid
@@ -223,6 +225,8 @@ class Daemon:
             watcher=self._watcher,
         )
         self._cause = Cause(actor=ENGINE, command_id=f"engine-{RandomIds().new()[:32]}", correlation_id="engine")
+        self._feed = Feed(log)
+        self._relay = relay(configuration, self._feed)
         self._composition: Composition | None = None
         self._components: tuple[Component, ...] = ()
 
@@ -245,6 +249,8 @@ class Daemon:
         self._taker = SnapshotTaker(self._log, self._state, self._snapshots)
         tasks.start_soon(self._taker.run)
         await self._record(EngineStarted(version=version("shiplog"), boot_id=host.boot_id(), pid=os.getpid()))
+        if self._relay is not None:
+            tasks.start_soon(self._relay.run)
 
     async def _fold(self) -> None:
         await self._log.replay(self._state)
@@ -334,7 +340,8 @@ class Daemon:
         return Engine(
             state=self._state,
             log=self._log,
-            feed=Feed(self._log),
+            feed=self._feed,
+            relay=self._relay,
             keyring=self._keyring,
             streams=composition.runtime,
             watcher=self._watcher,
@@ -365,6 +372,15 @@ class Daemon:
             self._log.id,
             composition.warnings,
         )
+
+
+def relay(configuration: Configuration, feed: Feed) -> Relay | None:
+    """The relay that `--nats-url` asks for; several engines of one host have a stream each."""
+    if not configuration.nats_servers:
+        return None
+    name = configuration.instance.name
+    suffix = "" if name == DEFAULT_INSTANCE else f"-{name}"
+    return Relay(feed, configuration.nats_servers, host.host_name() + suffix)
 
 
 def common_headers() -> dict[str, str]:

@@ -152,7 +152,7 @@ DIRECTIVES: tuple[Directive, ...] = (
     _row("default-shm-size", last, "size of /dev/shm of containers that don't say"),
     _row("log-driver", last, "where the output of containers goes"),
     _row("log-opts", pairs, "name=value for the log driver", flag="log-opt"),
-    _row("nats-url", last, "NATS server that the log is relayed to"),
+    _row("nats-url", last, "NATS server or cluster (addresses separated by commas) that the log is relayed to"),
 )
 BY_KEY: dict[str, Directive] = {directive.key: directive for directive in DIRECTIVES}
 

@@ -189,6 +189,21 @@ def size_bytes(value: object) -> int:
     return size
 
 
+def nats_servers(value: object) -> tuple[str, ...]:
+    """nats:// or tls:// addresses of one server or cluster, separated by commas, with USER:PASSWORD@ or TOKEN@."""
+    addresses = tuple(part.strip() for part in text(value).split(",") if part.strip())
+    for each in addresses:
+        parts = urlsplit(each)
+        try:
+            reachable = parts.scheme in ("nats", "tls") and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            reachable = False
+        if not reachable or parts.path.strip("/") or parts.query:
+            shown = each.rpartition("@")[2]
+            raise ValueError(f"invalid NATS address ({shown}): use nats://[USER:PASSWORD@]HOST[:PORT] or tls://...")
+    return addresses
+
+
 def label(value: object) -> str:
     """`key=value`."""
     if "=" not in text(value) or text(value).startswith("="):

@@ -8,6 +8,7 @@ from typing import Final, Protocol, TypeVar
 import anyio
 import msgspec
 
+from daemon.bus.relay import Relay
 from daemon.feed import Feed
 from daemon.shapes.containers import View
 from daemon.shapes.go_values import Version
@@ -54,6 +55,7 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True):
     state: State
     log: EventLog
     feed: Feed
+    relay: Relay | None = None
     keyring: Keyring
     streams: Streams
     watcher: Watcher

@@ -39,14 +39,15 @@ async def log_events(engine: Engine, request: Request) -> Answer:
 
 
 async def log_facts(engine: Engine, request: Request) -> Answer:
-    """`GET /shiplog/log`: which log this is, and where it begins and ends."""
+    """`GET /shiplog/log`: which log this is, where it begins and ends, and how far the relay has come with it."""
     head = engine.log.head
     bounds = {
         name: {"sequence": sequence, "time": rfc3339((await times_of(engine.log, sequence)).time_ns)}
         for name, sequence in (("first", 1), ("last", head))
         if head
     }
-    return as_json({"id": engine.log.id, "events": head, **bounds})
+    relayed = {"relay": engine.relay.status()} if engine.relay is not None else {}
+    return as_json({"id": engine.log.id, "events": head, **bounds, **relayed})
 
 
 def _check_log(engine: Engine, known: str) -> None:
