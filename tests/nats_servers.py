@@ -104,7 +104,7 @@ def cluster_members(directory: Path, size: int = 3) -> Iterator[NatsServer]:
 async def connected(*urls: str):
     """A client of its own, for looking at what arrived."""
     client = Client()
-    await client.connect(list(urls), reconnect_time_wait=0.05, max_reconnect_attempts=-1, error_cb=_ignore)
+    await client.connect(list(urls), reconnect_time_wait=0, max_reconnect_attempts=-1, error_cb=_ignore)
     try:
         yield client
     finally:

@@ -6,7 +6,6 @@ message, read at the start of every session, so that no outage is too long for i
 https://docs.nats.io/nats-concepts/jetstream/headers and the server's `processJetStreamMsg`.
 """
 
-import json
 import logging
 import re
 from collections import deque
@@ -31,7 +30,7 @@ LOGGER = logging.getLogger(__name__)
 WINDOW_EVENTS: Final = 512  # published and not yet acknowledged
 WINDOW_BYTES: Final = 8 * 1024 * 1024
 CONNECT_S: Final = 5.0
-API_S: Final = 10.0
+API_S: Final = 3.0  # a cluster without a leader says nothing: better asked again soon
 ACK_S: Final = 5.0  # without any progress
 CLOSE_S: Final = 2.0
 PAUSES_S: Final = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)  # between sessions; the last one from then on
@@ -72,7 +71,22 @@ class _Head(msgspec.Struct, frozen=True, kw_only=True):
     type: str
 
 
+class _Error(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a publish was refused."""
+
+    description: str = "refused"
+
+
+class _Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """A server's answer to a publish; `seq` is the stream's own sequence."""
+
+    seq: int = 0
+    error: _Error | None = None
+
+
 _heads = msgspec.json.Decoder(_Head)
+_answers = msgspec.json.Decoder(_Answer)
+_NOBODY: Final = _Answer(error=_Error(description="no stream takes the log's events"))
 
 
 def token(text: str) -> str:
@@ -291,13 +305,12 @@ class _Flight:
 
     async def on_ack(self, message: Msg) -> None:
         """The server's answer to a publish."""
-        answer = json.loads(message.data) if message.data else {"error": {"description": "no stream takes the events"}}
+        answer = _answers.decode(message.data) if message.data else _NOBODY
         sequence = int(message.subject.rpartition(".")[2])
-        if "error" in answer:
-            description = answer["error"].get("description", "refused")
-            self._failure = RelayStuck(f"event {sequence} was refused by the stream: {description}")
+        if answer.error is not None:
+            self._failure = RelayStuck(f"event {sequence} was refused by the stream: {answer.error.description}")
         else:
-            self._take(sequence, int(answer["seq"]))
+            self._take(sequence, answer.seq)
         self._changed.set()
         self._changed = anyio.Event()
 
