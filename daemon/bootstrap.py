@@ -23,6 +23,7 @@ from handlers.exec.host_facts import HostFacts
 from handlers.exec.specification import Settings
 from handlers.images.handler import ImageHandler
 from handlers.kernel.namespaces import PinnedNamespaces
+from handlers.layers.drivers.container_files import HelperFiles
 from handlers.layers.drivers.overlay2 import Overlay2
 from handlers.layers.drivers.vfs import Vfs
 from handlers.layers.handler import LayerHandler
@@ -48,6 +49,7 @@ class Composition(msgspec.Struct, frozen=True, kw_only=True):
     networks: NetworkHandler
     runtime: ConmonRuntime
     graph: GraphDrivers
+    files: HelperFiles
     facts: HostFacts
     drivers: Mapping[str, object]  # everything that acts on the host, by short names
     warnings: tuple[str, ...] = ()  # what the host can't do, for `docker info`
@@ -72,11 +74,12 @@ async def compose(configuration: Configuration, tools: Tools, log_id: str, tasks
     images = ImageHandler(instance.data_root / "content", scratch(configuration))
     settings = process_settings(configuration, tools, "" if warnings else apparmor.NAME)
     processes = ExecHandler(runtime, facts, settings, tasks)
+    files = HelperFiles(graph, instance.data_root / "containers")
     return Composition(
         handlers=(
             networks,
             VolumeHandler({"local": local}),
-            LayerHandler(graph),
+            LayerHandler(graph, files),
             images,
             processes,
             ContainerHandler(limits(configuration)),
@@ -84,6 +87,7 @@ async def compose(configuration: Configuration, tools: Tools, log_id: str, tasks
         networks=networks,
         runtime=runtime,
         graph=graph,
+        files=files,
         facts=facts,
         drivers={
             "bridge": parts.driver,
@@ -92,6 +96,7 @@ async def compose(configuration: Configuration, tools: Tools, log_id: str, tasks
             "names": parts.name_files,
             "local": local,
             "graph": graph,
+            "files": files,
             "content": images.content,
             "runtime": runtime,
         },

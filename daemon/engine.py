@@ -354,6 +354,7 @@ class Daemon:
             processes=composition.runtime.processes,
             process_table=ProcessTable(),
             scratch=scratch(self._configuration),
+            files=composition.files,
         )
 
     def _made(self) -> Composition:

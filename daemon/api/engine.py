@@ -22,6 +22,7 @@ from events.projections.state import State
 from events.sealed import Keyring
 from handlers.context import Clock, Ids, Watcher
 from handlers.exec.ports import Streams
+from handlers.layers.ports import ContainerFiles
 
 Answer = TypeVar("Answer")
 
@@ -67,6 +68,7 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True):
     layout: Layout
     processes: Callable[[str], tuple[int, ...]]  # host pids of a container
     process_table: Callable[[Sequence[str]], Awaitable[str]]  # arguments of `ps` -> what it prints
+    files: ContainerFiles
     scratch: Path  # directory for uploads, on the file system of the data-root
     listeners: set[str] = set()  # ids of clients that follow events
 

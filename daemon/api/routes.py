@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from daemon.api import containers, execs, images, lifecycle, networks, swarm, system, unsupported, volumes
+from daemon.api import containers, execs, files, images, lifecycle, networks, swarm, system, unsupported, volumes
 from daemon.api.attach import attach
 from daemon.api.engine import Engine
 from daemon.api.events import events
@@ -29,6 +29,11 @@ TABLE: Final[tuple[tuple[str, str, EngineEndpoint], ...]] = (
     ("GET", "/containers/{id:path}/json", containers.inspect_container),
     ("GET", "/containers/{id:path}/top", top),
     ("GET", "/containers/{id:path}/logs", logs),
+    ("HEAD", "/containers/{id:path}/archive", files.stat_path),
+    ("GET", "/containers/{id:path}/archive", files.get_archive),
+    ("PUT", "/containers/{id:path}/archive", files.put_archive),
+    ("GET", "/containers/{id:path}/export", files.export),
+    ("GET", "/containers/{id:path}/changes", files.changes),
     ("POST", "/containers/{id:path}/start", lifecycle.start),
     ("POST", "/containers/{id:path}/stop", lifecycle.stop),
     ("POST", "/containers/{id:path}/restart", lifecycle.restart),

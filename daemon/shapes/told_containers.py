@@ -21,6 +21,7 @@ _PLAIN_ACTIONS: dict[type[Event], str] = {
     m.ContainerPaused: "pause",
     m.ContainerUnpaused: "unpause",
     m.ContainerRemoved: "destroy",
+    m.ContainerExtracted: "extract-to-dir",
 }
 
 

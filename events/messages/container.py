@@ -395,6 +395,17 @@ class RecordAccess(Command[None], frozen=True, kw_only=True):
     attributes: dict[str, str] = {}
 
 
+class PutArchive(Command[None], frozen=True, kw_only=True):
+    """Put a tar (plain or compressed) that lies in the file `archive` into a directory of it, running or not."""
+
+    TYPE: ClassVar[str] = "container.put_archive"
+    container: str
+    archive: str
+    path: str
+    no_overwrite_dir_non_dir: bool = False
+    copy_uid_gid: bool = False  # its user owns everything
+
+
 # ---- events (stream `container/<id>`)
 
 
@@ -632,6 +643,32 @@ class ContainerAccessed(Event, frozen=True, kw_only=True):
     container_id: str
     action: str
     attributes: dict[str, str] = {}
+
+
+class ContainerExtractRequested(Event, frozen=True, kw_only=True):
+    """Intent: files of an archive will be written into the directory `path` of it."""
+
+    TYPE: ClassVar[str] = "container.extract_requested"
+    container_id: str
+    path: str
+    size_bytes: int  # of the archive as it came
+
+
+class ContainerExtracted(Event, frozen=True, kw_only=True):
+    """All files of the archive are there."""
+
+    TYPE: ClassVar[str] = "container.extracted"
+    container_id: str
+    path: str
+
+
+class ContainerExtractFailed(Event, frozen=True, kw_only=True):
+    """Some of them may be there, others aren't."""
+
+    TYPE: ClassVar[str] = "container.extract_failed"
+    container_id: str
+    path: str
+    error: str
 
 
 class ContainerRemoveRequested(Event, frozen=True, kw_only=True):

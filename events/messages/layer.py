@@ -75,6 +75,33 @@ class RemoveContainerLayer(Command[None], frozen=True, kw_only=True):
     container_id: str
 
 
+class ViewMount(msgspec.Struct, frozen=True, kw_only=True):
+    """What a container has mounted somewhere in its file system, for whoever looks into it."""
+
+    source: str  # absolute path on the host
+    destination: str
+    writable: bool = True
+    subpath: str = ""  # inside the source, which it can't lead out of
+    recursive: bool = True
+    optional: bool = False  # left out when nothing is at `source`
+
+
+class ExtractIntoContainer(Command[None], frozen=True, kw_only=True):
+    """Put a tar (plain or compressed) that lies in a file into a directory of a container, running or not.
+
+    The container's own intent covers it. `mounts`: parents before children.
+    """
+
+    TYPE: ClassVar[str] = "layer.extract_into_container"
+    container_id: str
+    mounts: tuple[ViewMount, ...] = ()
+    writable: bool = True  # the container's own file system
+    path: str
+    directory: str
+    no_overwrite_dir_non_dir: bool = False
+    owner: str = ""  # of the container's users, to own everything; "": as archived
+
+
 class LayerApplyRequested(Event, frozen=True, kw_only=True):
     """Intent: a directory will be filled. `cache_id` names it on disk."""
 

@@ -29,6 +29,7 @@ class Container(msgspec.Struct, frozen=True, kw_only=True):
     operation: str = ""  # the open intent: create, start, stop, exit, pause, unpause, remove; "" for none
     operation_command: str = ""  # id of the command that opened it
     kills: tuple[str, ...] = ()  # command ids of open kill intents
+    extractions: tuple[tuple[str, str], ...] = ()  # command id and directory of each archive that is being put into it
     restarting: str = ""  # id of the command whose restart is open; its stop and its start are operations
     restarted_run: int = 0  # the run that the newest restart is to end
     observed_run: int = 0  # the run whose end is settled, or is being
@@ -164,6 +165,10 @@ def fold(c: Container, event: Event, command_id: str) -> Container | None:
         case m.ContainerFreezeFailed(paused=paused):
             status = "paused" if paused else "running"
             return replace(c, status=status, operation=_without_freeze(c.operation))
+        case m.ContainerExtractRequested(path=path):
+            return replace(c, extractions=(*c.extractions, (command_id, path)))
+        case m.ContainerExtracted() | m.ContainerExtractFailed():
+            return replace(c, extractions=tuple(each for each in c.extractions if each[0] != command_id))
         case m.ContainerRenamed(name=name):
             return replace(c, name=name)
         case m.ContainerRemoveRequested(volumes=volumes):

@@ -101,6 +101,15 @@ MEETINGS: Mapping[str, Mapping[str, Meeting]] = {
         "unpause": _GO,
         "remove": _REFUSE,
     },
+    "extract": {
+        "create": _WAIT,
+        "start": _GO,
+        "stop": _GO,
+        "exit": _GO,
+        "pause": _GO,
+        "unpause": _GO,
+        "remove": _REFUSE,
+    },
     "remove": {
         "create": _WAIT,
         "start": _WAIT,
@@ -214,6 +223,13 @@ def remove(c: Container, shown: str, *, force: bool, volumes: bool) -> Append:
     if c.is_up and not force:
         raise StillRunning(shown, c.status)
     return _append(c, m.ContainerRemoveRequested(container_id=c.id, volumes=volumes))
+
+
+def extract(c: Container, path: str, size_bytes: int) -> Append:
+    """Begin to put an archive into it."""
+    if c.status == "dead":
+        raise BeingRemoved(c.name)
+    return _append(c, m.ContainerExtractRequested(container_id=c.id, path=path, size_bytes=size_bytes))
 
 
 def claim(name: str) -> str:

@@ -2,7 +2,7 @@
 
 from typing_extensions import override
 
-from events.errors import Conflict, InvalidParameter, NotModified, SystemFailure
+from events.errors import Conflict, InvalidParameter, NotFound, NotModified, SystemFailure
 
 
 class NameTaken(Conflict):
@@ -145,6 +145,20 @@ class Unkillable(SystemFailure):
             f"container {container_id} did not end within {waited_s:g} s of SIGKILL; "
             "one of its processes may hang in the kernel (state D in ps)"
         )
+
+
+class NoSuchFile(NotFound):
+    """A path that isn't there in it."""
+
+    def __init__(self, path: str, container: str) -> None:
+        super().__init__(f"Could not find the file {path} in container {container}")
+
+
+class VolumeAway(Conflict):
+    """What a volume has is on a device, which is mounted for containers that run."""
+
+    def __init__(self, volume: str, container: str) -> None:
+        super().__init__(f"volume {volume} of container {container} is not mounted: start the container first")
 
 
 class NotConnected(Conflict):

@@ -12,6 +12,7 @@ from handlers.containers.errors import NotRunning
 from handlers.containers.exits import settle_exit
 from handlers.containers.freeze import pause, unpause
 from handlers.containers.limits import HostLimits
+from handlers.containers.put_archive import put_archive
 from handlers.containers.recovery import settle_all
 from handlers.containers.remove import remove
 from handlers.containers.rename import rename
@@ -42,6 +43,7 @@ class ContainerHandler:
             m.RemoveContainer: remove,
             m.SettleExit: lambda context, command: settle_exit(context, command.container),
             m.RecordAccess: record_access,
+            m.PutArchive: put_archive,
         }
 
     async def _create(self, context: Context, command: m.CreateContainer) -> m.CreatedContainer:

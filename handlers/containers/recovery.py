@@ -46,6 +46,7 @@ async def _destroy_ownerless_keys(services: Services) -> None:
 async def _settle(services: Services, c: Container) -> None:
     try:
         await _settle_kills(services, c)
+        await _settle_extractions(services, c)
         settler = _SETTLERS.get(c.operation)
         if settler is not None:
             await settler(_context(services, c.operation_command), c)
@@ -92,6 +93,13 @@ async def _settle_kills(services: Services, c: Container) -> None:
         is_step = command_id in (c.operation_command, c.restarting)  # of a stop, which has an answer of its own
         answer = msgspec.UNSET if is_step else Unavailable(INTERRUPTED)
         await _context(services, command_id).append(f"container/{c.id}", unknown, answer=answer)
+
+
+async def _settle_extractions(services: Services, c: Container) -> None:
+    """Who unpacked ended with the daemon, and the archive is gone: what was written stays."""
+    for command_id, path in c.extractions:
+        failed = m.ContainerExtractFailed(container_id=c.id, path=path, error=INTERRUPTED)
+        await conclude(_context(services, command_id), c.id, failed, answer=Unavailable(INTERRUPTED))
 
 
 def _answer(c: Container, answer: object) -> object:

@@ -3,6 +3,7 @@
 import enum
 import errno
 import os
+import struct
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,12 @@ Result = TypeVar("Result")
 
 OPTIONS_LIMIT_BYTES = 4095  # mount(2) copies one page, with its terminator
 _CLONE_FS = 0x200
+_CLONE_NEWNS = 0x20000
+_MOUNT_SETATTR = 442  # the same on every architecture: numbers above 402 are shared
+_MOUNT_ATTR = struct.Struct("=QQQQ")  # `struct mount_attr` of linux/mount.h: set, clear, propagation, user namespace
+_MOUNT_ATTR_RDONLY = 1
+_AT_FDCWD = -100
+_AT_RECURSIVE = 0x8000
 _UMOUNT_NOFOLLOW = 8
 _OCTAL_ESCAPES = {"\\040": " ", "\\011": "\t", "\\012": "\n", "\\134": "\\"}
 
@@ -32,6 +39,7 @@ class MountFlag(enum.IntFlag):
     BIND = 4096
     RECURSIVE = 16384
     PRIVATE = 1 << 18
+    SLAVE = 1 << 19
     SHARED = 1 << 20
 
 
@@ -89,6 +97,32 @@ def bind(source: str, target: str, *, recursive: bool = False) -> None:
     """Make a tree visible at another place too."""
     flags = MountFlag.BIND | (MountFlag.RECURSIVE if recursive else NO_FLAGS)
     mount(source, target, flags=flags)
+
+
+def make_read_only(path: str) -> None:
+    """Let nothing be written by way of a mount and what is mounted below it; before Linux 5.12 the mount alone."""
+    attributes = _MOUNT_ATTR.pack(_MOUNT_ATTR_RDONLY, 0, 0, 0)
+    try:
+        call(
+            "syscall",
+            _MOUNT_SETATTR,
+            _AT_FDCWD,
+            os.fsencode(path),
+            _AT_RECURSIVE,
+            attributes,
+            len(attributes),
+            what=f"mount {path} read-only",
+        )
+    except KernelRefused as refusal:
+        if refusal.errno not in (errno.ENOSYS, errno.EPERM):
+            raise
+        mount("none", path, flags=MountFlag.BIND | MountFlag.REMOUNT | MountFlag.READ_ONLY)
+
+
+def leave_host() -> None:
+    """Give this process mounts of its own: what others mount still shows here, what it mounts shows nowhere else."""
+    call("unshare", _CLONE_NEWNS, what="new mount namespace")
+    mount("none", "/", flags=MountFlag.RECURSIVE | MountFlag.SLAVE)
 
 
 def is_mounted(path: str) -> bool:

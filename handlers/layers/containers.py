@@ -3,7 +3,7 @@
 from events.messages import layer as m
 from handlers.context import Context
 from handlers.layers import decide
-from handlers.layers.ports import GraphDriver
+from handlers.layers.ports import ContainerFiles, Extraction, GraphDriver
 from handlers.turns import Turns
 
 
@@ -28,6 +28,23 @@ async def unmount(command: m.UnmountContainerLayer, driver: GraphDriver, turns: 
     cache_id = decide.container_cache_id(command.container_id)
     async with turns.of(cache_id):
         await driver.unmount(cache_id)
+
+
+async def extract(
+    context: Context, command: m.ExtractIntoContainer, driver: GraphDriver, files: ContainerFiles, turns: Turns
+) -> None:
+    """Put an archive into it; nobody mounts, unmounts or removes it meanwhile. Raises as `ContainerFiles.extract`."""
+    subject = decide.subject(
+        context.state, command.container_id, driver.name, command.mounts, writable=command.writable
+    )
+    extraction = Extraction(
+        archive=command.path,
+        directory=command.directory,
+        no_overwrite_dir_non_dir=command.no_overwrite_dir_non_dir,
+        owner=command.owner,
+    )
+    async with turns.of(decide.container_cache_id(command.container_id)):
+        await files.extract(subject, extraction)
 
 
 async def remove(command: m.RemoveContainerLayer, driver: GraphDriver, turns: Turns) -> None:

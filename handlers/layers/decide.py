@@ -2,13 +2,16 @@
 
 import hashlib
 import re
+from collections.abc import Sequence
 
 from events.errors import InvalidParameter
 from events.log import Append
 from events.messages import layer as m
+from events.messages.layer import ViewMount
 from events.projections.layers import Layer, Layers
 from events.projections.state import State
 from handlers.layers.errors import LayerNotHeld, NoContainerLayer, NoSuchLayer, OtherDriver
+from handlers.layers.ports import Subject
 
 CONTAINER_PREFIX = "container-"
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
@@ -119,6 +122,17 @@ def container_parent(state: State, container_id: str) -> str:
     if image is None:
         raise NoSuchLayer(container.image_id)
     return image.layers[-1] if image.layers else ""
+
+
+def subject(state: State, container_id: str, driver: str, mounts: Sequence[ViewMount], *, writable: bool) -> Subject:
+    """A container's file system as one looks into it. Raises NoContainerLayer, NoSuchLayer, OtherDriver."""
+    parent = container_parent(state, container_id)
+    return Subject(
+        container_id=container_id,
+        lineage=lineage(state.layers, parent, driver),
+        mounts=tuple(mounts),
+        writable=writable,
+    )
 
 
 def known_cache_ids(state: State) -> frozenset[str]:

@@ -6,7 +6,7 @@ from events.base import Command
 from events.messages import layer as m
 from handlers.context import Context, Handle
 from handlers.layers import apply, containers, recovery, removal
-from handlers.layers.ports import GraphDriver
+from handlers.layers.ports import ContainerFiles, GraphDriver
 from handlers.turns import Turns
 
 TURN_LIMIT_S = 3600.0  # a layer may be large
@@ -15,8 +15,8 @@ TURN_LIMIT_S = 3600.0  # a layer may be large
 class LayerHandler:
     """Read-only layers by chain id, read-write layers by container."""
 
-    def __init__(self, driver: GraphDriver) -> None:
-        self._driver = driver
+    def __init__(self, driver: GraphDriver, files: ContainerFiles) -> None:
+        self._driver, self._files = driver, files
         self._turns = Turns(TURN_LIMIT_S)
 
     def commands(self) -> dict[type[Command[Any]], Handle]:
@@ -27,6 +27,7 @@ class LayerHandler:
             m.CreateContainerLayer: self._create,
             m.MountContainerLayer: self._mount,
             m.UnmountContainerLayer: self._unmount,
+            m.ExtractIntoContainer: self._extract,
             m.RemoveContainerLayer: self._remove,
         }
 
@@ -48,6 +49,9 @@ class LayerHandler:
 
     async def _unmount(self, _: Context, command: m.UnmountContainerLayer) -> None:
         await containers.unmount(command, self._driver, self._turns)
+
+    async def _extract(self, context: Context, command: m.ExtractIntoContainer) -> None:
+        await containers.extract(context, command, self._driver, self._files, self._turns)
 
     async def _remove(self, _: Context, command: m.RemoveContainerLayer) -> None:
         await containers.remove(command, self._driver, self._turns)

@@ -14,6 +14,7 @@ from typing_extensions import override
 from events.errors import InvalidParameter, SystemFailure
 from handlers.compression import CutShort, blocks
 from handlers.kernel.trees import delete_tree
+from handlers.layers.ports import Tree as DiskTree
 from handlers.layers.ports import Unpacked
 
 
@@ -75,6 +76,10 @@ class FakeGraphDriver:
         """See `GraphDriver.remove`."""
         self._layers.pop(cache_id, None)
         delete_tree(self._root / cache_id)
+
+    def tree(self, cache_id: str, lineage: Sequence[str]) -> DiskTree:
+        """See `GraphDriver.tree`. There once it was mounted; the layers below are nowhere."""
+        return DiskTree(own=str(self._root / cache_id))
 
     async def list(self) -> frozenset[str]:
         """See `GraphDriver.list`."""

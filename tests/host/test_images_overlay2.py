@@ -15,6 +15,7 @@ from events.messages import image as m
 from events.messages.layer import CreateContainerLayer, RemoveContainerLayer, UnmountContainerLayer
 from handlers.images.handler import ImageHandler
 from handlers.kernel import mounts
+from handlers.layers.drivers.container_files import HelperFiles
 from handlers.layers.drivers.overlay2 import Overlay2
 from handlers.layers.handler import LayerHandler
 from tests.fakes.image_archives import docker_archive, sample, write
@@ -49,7 +50,8 @@ async def driver(tmp_path: Path) -> AsyncIterator[Overlay2]:
 
 @pytest.fixture
 def engine(driver: Overlay2, tmp_path: Path) -> Engine:
-    return Engine(ImageHandler(tmp_path / "content", tmp_path / "scratch"), LayerHandler(driver))
+    layers = LayerHandler(driver, HelperFiles(driver, tmp_path))
+    return Engine(ImageHandler(tmp_path / "content", tmp_path / "scratch"), layers)
 
 
 async def test_an_archive_becomes_a_tree_and_nothing_again(engine, driver, tmp_path):

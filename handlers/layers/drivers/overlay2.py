@@ -26,7 +26,7 @@ from handlers.layers.drivers import overlay_check
 from handlers.layers.drivers.lineage import Lineage
 from handlers.layers.drivers.trees import adorn_directory
 from handlers.layers.drivers.unpacking import unpack
-from handlers.layers.ports import Unpacked
+from handlers.layers.ports import Tree, Unpacked
 
 MAXIMUM_DEPTH = 127
 _LINKS = "l"
@@ -89,6 +89,19 @@ class Overlay2:
         """See `GraphDriver.remove`."""
         await run_long(self._remove, cache_id)
 
+    def tree(self, cache_id: str, lineage: Sequence[str]) -> Tree:
+        """See `GraphDriver.tree`."""
+        return Tree(
+            own=str(self._diff(cache_id)),
+            below=tuple(str(self._diff(lower)) for lower in lineage),
+            mounted=str(self._merged(cache_id)),
+            work=str(self._root / cache_id / "work"),
+            base=str(self._root),
+            links=_link_names(lineage),
+            own_link=f"{_LINKS}/{short_name(cache_id)}",
+            options=self._options,
+        )
+
     async def list(self) -> frozenset[str]:
         """See `GraphDriver.list`."""
         with attempt(f"list {self._root}"):
@@ -137,7 +150,7 @@ class Overlay2:
         merged = self._merged(cache_id)
         if mounts.is_mounted(str(merged)):
             return str(merged)
-        names = [f"{_LINKS}/{short_name(lower)}" for lower in lineage] or [f"{_LINKS}/{overlay_check.EMPTY}"]
+        names = _link_names(lineage)
         options = f"lowerdir={':'.join(names)},upperdir={cache_id}/diff,workdir={cache_id}/work{self._options}"
         mounts.in_directory(
             str(self._root),
@@ -165,6 +178,11 @@ class Overlay2:
 def short_name(cache_id: str) -> str:
     """16 hexadecimal digits for a cache id of any length."""
     return hashlib.sha256(cache_id.encode()).hexdigest()[:16]
+
+
+def _link_names(lineage: Sequence[str]) -> tuple[str, ...]:
+    """Lower directories relative to the root, top first; never none, which overlayfs doesn't take."""
+    return tuple(f"{_LINKS}/{short_name(lower)}" for lower in lineage) or (f"{_LINKS}/{overlay_check.EMPTY}",)
 
 
 def _check_depth(lineage: Sequence[str]) -> None:

@@ -18,7 +18,7 @@ from handlers.kernel.copying import copy_directory
 from handlers.kernel.threads import run_long
 from handlers.kernel.trees import delete_tree
 from handlers.layers.drivers.unpacking import unpack
-from handlers.layers.ports import Unpacked
+from handlers.layers.ports import Tree, Unpacked
 
 _UNDO_LIMIT_S = 120.0
 
@@ -63,6 +63,10 @@ class Vfs:
     async def remove(self, cache_id: str) -> None:
         """See `GraphDriver.remove`."""
         await run_long(delete_tree, self._root / cache_id)
+
+    def tree(self, cache_id: str, lineage: Sequence[str]) -> Tree:
+        """See `GraphDriver.tree`."""
+        return Tree(own=str(self._root / cache_id), below=tuple(str(self._root / lower) for lower in lineage[:1]))
 
     async def list(self) -> frozenset[str]:
         """See `GraphDriver.list`."""

@@ -21,6 +21,8 @@ from events.envelope import Actor, Cause
 from events.errors import Conflict
 from events.messages import container as c
 from handlers.exec.ports import LogQuery, Session
+from handlers.layers.drivers.container_files import HelperFiles
+from tests.fakes.graph_driver import FakeGraphDriver
 from tests.unit.daemon.story import CLIENT, LAYOUT, Story
 
 FACTS = Information(
@@ -225,6 +227,7 @@ class Api:
             processes=lambda _: self.processes,
             process_table=self._process_table,
             scratch=scratch,
+            files=HelperFiles(FakeGraphDriver(scratch), scratch),
         )
         table: tuple[Route, ...] = routes(self.engine)
         self._router = Router(table, minimum=(1, 24), maximum=(1, 51))

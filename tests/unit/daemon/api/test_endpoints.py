@@ -93,8 +93,6 @@ async def test_unknown_pages():
     [
         ("POST", "/build"),
         ("GET", "/containers/web/stats"),
-        ("HEAD", "/containers/web/archive"),
-        ("PUT", "/containers/web/archive"),
         ("DELETE", "/containers/web/checkpoints/c"),
         ("POST", "/images/reg:5000/a/b/push"),
         ("GET", "/images/get"),

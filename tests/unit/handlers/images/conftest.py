@@ -8,6 +8,7 @@ from events.messages import container as c
 from events.messages import image as m
 from events.sealed import Sealed
 from handlers.images.handler import ImageHandler
+from handlers.layers.drivers.container_files import HelperFiles
 from handlers.layers.handler import LayerHandler
 from tests.fakes.graph_driver import FakeGraphDriver
 from tests.fakes.image_archives import SampleImage, docker_archive, write
@@ -22,7 +23,8 @@ class Host:
         self.content = directory / "content" / "sha256"
         self.scratch = directory / "scratch"
         self.driver = driver or FakeGraphDriver(directory)
-        self.engine = Engine(ImageHandler(directory / "content", self.scratch), LayerHandler(self.driver))
+        layers = LayerHandler(self.driver, HelperFiles(self.driver, directory))
+        self.engine = Engine(ImageHandler(directory / "content", self.scratch), layers)
         self.images = self.engine.state.images
 
     async def load_bytes(self, content: bytes) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from events.errors import InvalidParameter, NotFound, SystemFailure
 from events.messages import layer as m
 from events.messages.system import OrphanRemoved
 from handlers.layers import decide
+from handlers.layers.drivers.container_files import HelperFiles
 from handlers.layers.errors import LayerNotHeld, NoSuchLayer, WrongDigest
 from handlers.layers.handler import LayerHandler
 from handlers.layers.ports import Unpacked
@@ -28,7 +29,7 @@ class Host:
     def __init__(self, directory: Path, driver: FakeGraphDriver | None = None) -> None:
         self.directory = directory
         self.driver = driver or FakeGraphDriver(directory)
-        self.engine = Engine(LayerHandler(self.driver))
+        self.engine = Engine(LayerHandler(self.driver, HelperFiles(self.driver, directory)))
 
     def tar(self, name: str) -> tuple[str, str]:
         """A layer with one file: its path and its digest."""
