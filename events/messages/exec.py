@@ -34,6 +34,13 @@ class CreatedProcess(msgspec.Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
 
 
+class PrepareProcess(Command[None], frozen=True, kw_only=True):
+    """Do what the first process needs before its file system and network are there; DeleteProcess undoes it."""
+
+    TYPE: ClassVar[str] = "exec.prepare_process"
+    container_id: str
+
+
 class CreateProcess(Command[CreatedProcess], frozen=True, kw_only=True):
     """Make bundle, cgroup and first process, up to the point where it waits for its start."""
 

@@ -8,7 +8,14 @@ from events.container_lookup import find_container
 from events.errors import Conflict, SystemFailure, reason_of
 from events.log import Append
 from events.messages import container as m
-from events.messages.exec import CreatedProcess, CreateProcess, DeleteProcess, ResolvedMount, StartProcess
+from events.messages.exec import (
+    CreatedProcess,
+    CreateProcess,
+    DeleteProcess,
+    PrepareProcess,
+    ResolvedMount,
+    StartProcess,
+)
 from events.messages.layer import MountContainerLayer, UnmountContainerLayer
 from events.messages.network import (
     ConnectSandbox,
@@ -85,14 +92,17 @@ async def _steps(context: Context, saga: Saga, c: Container) -> CreatedProcess:
     if c.leftovers and (left := await take_down(context, c)):
         raise SystemFailure(f"container {c.name} can't be started over what its last run left: {'; '.join(left)}")
     parts = _Parts()
+    undo_process = _undo(context, DeleteProcess(container_id=c.id))
+    saga.begin("preparation", undo_process)
     await together(
+        lambda: context.send(PrepareProcess(container_id=c.id)),
         lambda: _mount_layer(context, saga, c, parts),
         lambda: _mount_volumes(context, saga, c, parts),
         lambda: _connect(context, saga, c, parts),
     )
     if parts.sandbox is None:
         raise Conflict(f"container {c.id} got no sandbox")
-    saga.begin("process", _undo(context, DeleteProcess(container_id=c.id)))
+    saga.begin("process", undo_process)  # again: it must be gone before its file systems
     mounts = resolve(c, parts.volumes, parts.sandbox)
     created = await context.send(
         CreateProcess(

@@ -29,6 +29,7 @@ class ExecHandler:
         """See `Handler.commands`."""
         return {
             m.CheckProcess: self._processes.check,
+            m.PrepareProcess: self._processes.prepare,
             m.CreateProcess: self._processes.create,
             m.StartProcess: self._processes.start,
             m.FindProcess: self._processes.find,

@@ -9,19 +9,24 @@ STDOUT = 1
 STDERR = 2
 
 
-class ProcessPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """A container's first process, ready to be made."""
+class ProcessOutline(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a container's first process before its file system and network are."""
 
     container_id: str
     run: int
     name: str
-    specification: bytes  # OCI config.json
     runtime: str  # path of the runtime's program
     terminal: bool
     stdin: bool
     stdin_once: bool
-    apparmor_profile: str = ""  # which the specification names, so that it can be seen to
     shared_memory_bytes: int = 0  # size of a /dev/shm that others may join; 0: none
+
+
+class ProcessPlan(ProcessOutline, frozen=True, kw_only=True):
+    """A container's first process, ready to be made."""
+
+    specification: bytes  # OCI config.json
+    apparmor_profile: str = ""  # which the specification names, so that it can be seen to
 
 
 class LiveProcess(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,6 +78,9 @@ class Runtime(Protocol):
 
     Raises SystemFailure for what the host refuses. Taking down what is absent succeeds.
     """
+
+    async def prepare(self, outline: ProcessOutline) -> None:
+        """Do ahead what `create` would do first: it takes less time then. `delete` undoes it."""
 
     async def create(self, plan: ProcessPlan) -> LiveProcess:
         """Up to the point where the process waits for its start. Raises StartError, with nothing left behind."""

@@ -22,7 +22,7 @@ from handlers.exec.errors import (
 from handlers.exec.host_facts import HostFacts
 from handlers.exec.mounts import DEFAULT_SHM_BYTES
 from handlers.exec.oci import Specification
-from handlers.exec.ports import ProcessPlan, Runtime, StartError
+from handlers.exec.ports import ProcessOutline, ProcessPlan, Runtime, StartError
 from handlers.exec.rootfs import ensure_directory, read_text
 from handlers.exec.specification import Request, Settings
 from handlers.exec.watching import Watching
@@ -61,17 +61,26 @@ class Processes:
         profile = built.specification.process.apparmor_profile
         return m.CreatedProcess(pid=live.pid, apparmor_profile=profile, warnings=built.warnings)
 
+    async def prepare(self, context: Context, command: m.PrepareProcess) -> None:
+        """Answer PrepareProcess."""
+        await self._runtime.prepare(self._outline(known(context, command.container_id)))
+
     def _plan(self, container: Container, built: Specification) -> ProcessPlan:
         return ProcessPlan(
+            **msgspec.structs.asdict(self._outline(container)),
+            specification=msgspec.json.encode(built),
+            apparmor_profile=built.process.apparmor_profile,
+        )
+
+    def _outline(self, container: Container) -> ProcessOutline:
+        return ProcessOutline(
             container_id=container.id,
             run=container.run,
             name=container.name,
-            specification=msgspec.json.encode(built),
             runtime=runtime_path(container.host, self._settings),
             terminal=container.config.tty,
             stdin=container.config.open_stdin,
             stdin_once=container.config.stdin_once,
-            apparmor_profile=built.process.apparmor_profile,
             shared_memory_bytes=shared_memory_bytes(container),
         )
 

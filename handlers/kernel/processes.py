@@ -119,13 +119,14 @@ class Child:
             with anyio.fail_after(timeout_s):
                 await anyio.wait_readable(self._descriptor)
         except BaseException as error:
-            await self._kill()
+            await self.kill()
             if isinstance(error, TimeoutError):
                 raise SystemFailure(f"process {self.pid} did not end within {timeout_s:g} s and was killed") from error
             raise
         return self._reap()
 
-    async def _kill(self) -> None:
+    async def kill(self) -> None:
+        """End it now, instead of waiting for it."""
         with anyio.CancelScope(shield=True), anyio.move_on_after(_KILL_TIMEOUT_S):
             signal.pidfd_send_signal(self._descriptor, signal.SIGKILL)
             await anyio.wait_readable(self._descriptor)

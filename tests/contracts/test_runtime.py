@@ -115,6 +115,30 @@ async def test_a_created_process_waits_for_its_start(subject):
     assert runtime.processes(plan.container_id) == (created.pid,)
 
 
+async def test_what_was_prepared_can_be_created_or_taken_down(subject):
+    runtime = subject.daemon()
+    plan = subject.plan("echo hello")
+    for _ in range(2):
+        await runtime.prepare(plan)
+    await running(runtime, plan)
+    assert (await runtime.wait(plan.container_id)).exit_code == 0
+    assert await text(runtime, plan) == b"hello\n"
+    other = subject.plan("echo hello")
+    await runtime.prepare(other)
+    assert await runtime.find(other.container_id) is None
+    await runtime.delete(other.container_id)
+    assert other.container_id not in await runtime.list()
+
+
+async def test_what_was_prepared_for_another_run_is_prepared_anew(subject):
+    runtime = subject.daemon()
+    plan = subject.plan("exit 7")
+    await runtime.prepare(plan)
+    await running(runtime, msgspec.structs.replace(plan, run=plan.run + 1))
+    status = await runtime.wait(plan.container_id)
+    assert (status.exit_code, status.run) == (7, plan.run + 1)
+
+
 async def test_a_signal_ends_it_and_the_next_finds_nobody(subject):
     runtime = subject.daemon()
     plan = await running(runtime, subject.plan("sleep 100"))

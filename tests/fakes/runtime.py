@@ -21,6 +21,7 @@ from handlers.exec.ports import (
     ExitStatus,
     LiveProcess,
     LogQuery,
+    ProcessOutline,
     ProcessPlan,
     Session,
     StartError,
@@ -176,6 +177,10 @@ class MemoryRuntime:
         self.signals: list[tuple[str, int]] = []
         self._sessions: dict[str, MemorySession] = {}
         self._beginnings: dict[str, anyio.Event] = {}
+
+    async def prepare(self, outline: ProcessOutline) -> None:
+        """See Runtime."""
+        await self.delete(outline.container_id)
 
     async def create(self, plan: ProcessPlan) -> LiveProcess:
         """See Runtime."""

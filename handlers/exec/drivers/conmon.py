@@ -3,8 +3,10 @@
 import contextlib
 import os
 import shutil
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
+from typing import Self
 
 import anyio
 import anyio.to_thread
@@ -20,7 +22,7 @@ from handlers.exec.drivers.output import OutputFiles
 from handlers.exec.drivers.removal import Removal
 from handlers.exec.drivers.sessions import StdinSession, connect
 from handlers.exec.drivers.waits import Waits
-from handlers.exec.ports import ExecPlan, ExitStatus, LiveProcess, ProcessPlan, Session
+from handlers.exec.ports import ExecPlan, ExitStatus, LiveProcess, ProcessOutline, ProcessPlan, Session
 from handlers.instance import Instance
 from handlers.kernel import cgroups
 from handlers.kernel.calls import attempt
@@ -41,6 +43,28 @@ class _Paths(msgspec.Struct, rename="camel"):
 
 class _Outline(msgspec.Struct):
     linux: _Paths
+
+
+class _Waiting:
+    """A conmon that waits for the word to call the runtime; entered, its pipes are closed at the end of the block."""
+
+    def __init__(
+        self,
+        run: int,
+        directory: Path,
+        launched: monitor.Launch,
+        sync: monitor.Pipe,
+        start: monitor.Pipe,
+        opened: ExitStack,
+    ) -> None:
+        self.run, self.directory, self.launched, self.sync, self.start = run, directory, launched, sync, start
+        self._opened = opened
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._opened.close()
 
 
 class ConmonRuntime(OutputFiles):
@@ -65,6 +89,7 @@ class ConmonRuntime(OutputFiles):
         self._clock = clock or SystemClock()
         self._profile = profile or apparmor.DefaultProfile("")
         self._waits = Waits()
+        self._waiting: dict[str, _Waiting] = {}
         self._runtime = OciRuntime(self._layout, systemd_cgroup=systemd_cgroup)
         self._execs = Execs(self._layout, conmon, self._runtime, self._waits, self._clock)
         self._removal = Removal(
@@ -74,35 +99,58 @@ class ConmonRuntime(OutputFiles):
 
     # ---- a container's first process
 
+    async def prepare(self, outline: ProcessOutline) -> None:
+        """Make the bundle and start conmon, which waits for a word before it calls the runtime."""
+        await self.delete(outline.container_id)
+        try:
+            with attempt(f"prepare container {outline.container_id}"):
+                directory = await anyio.to_thread.run_sync(_prepare, self._layout, outline)
+            self._waiting[outline.container_id] = await self._launch(outline, directory)
+        except BaseException:
+            await self._clean_up(outline.container_id)
+            raise
+
+    async def _launch(self, outline: ProcessOutline, directory: Path) -> "_Waiting":
+        with ExitStack() as opened:
+            sync, start = opened.enter_context(monitor.pipes(2))
+            # with both ends in its hands conmon doesn't die when the daemon does: nobody else need hold the other
+            inherit = (sync.read_end, sync.write_end, start.read_end)
+            environment = {"_OCI_SYNCPIPE": str(sync.write_end), "_OCI_STARTPIPE": str(start.read_end)}
+            launched = await monitor.launch(self._arguments(outline, directory), directory, environment, inherit)
+            return _Waiting(outline.run, directory, launched, sync, start, opened.pop_all())
+
+    async def _clean_up(self, container_id: str) -> None:
+        with anyio.CancelScope(shield=True), anyio.move_on_after(_CLEANUP_TIMEOUT_S):
+            await self.delete(container_id)
+
     async def create(self, plan: ProcessPlan) -> LiveProcess:
         """Up to the point where the process waits for its start. Raises StartError, with nothing left behind."""
-        await self.delete(plan.container_id)
+        waiting = self._waiting.get(plan.container_id)
+        if waiting is None or waiting.run != plan.run:
+            await self.prepare(plan)
         try:
             await self._profile.ensure(plan.apparmor_profile)
-            with attempt(f"prepare container {plan.container_id}"):
-                directory = await anyio.to_thread.run_sync(_prepare, self._layout, plan)
-            live = await beside(monitor.ease_next_move, partial(self._launch, plan, directory))
+            live = await beside(monitor.ease_next_move, partial(self._make, plan))
         except BaseException as error:
-            with anyio.CancelScope(shield=True), anyio.move_on_after(_CLEANUP_TIMEOUT_S):
-                await self.delete(plan.container_id)
+            await self._clean_up(plan.container_id)
             if isinstance(error, monitor.RuntimeRefused):
                 raise refusals.of_create(error.text) from error
             raise
         self.run_begins(plan.container_id)
         return live
 
-    async def _launch(self, plan: ProcessPlan, directory: Path) -> LiveProcess:
-        with monitor.pipes(1) as (sync,):
-            # with both ends in its hands conmon doesn't die when the daemon does: nobody else need hold the other
-            inherit = (sync.read_end, sync.write_end)
-            environment = {"_OCI_SYNCPIPE": str(sync.write_end)}
-            with await monitor.launch(self._arguments(plan, directory), directory, environment, inherit) as conmon:
+    async def _make(self, plan: ProcessPlan) -> LiveProcess:
+        with self._waiting.pop(plan.container_id) as waiting:
+            with attempt(f"prepare container {plan.container_id}"):
+                await anyio.to_thread.run_sync(_complete, waiting.directory, plan)
+            waiting.start.write()
+            with await waiting.launched.monitor() as conmon:
                 what = f"creating container {plan.container_id}"
-                pid = await monitor.bounded(CREATE_TIMEOUT_S, sync, conmon, what)
-                _remember(directory, pid, conmon)
+                pid = await monitor.bounded(CREATE_TIMEOUT_S, waiting.sync, conmon, what)
+                _remember(waiting.directory, pid, conmon)
                 return LiveProcess(pid=pid, monitor_pid=conmon.pid, started=False)
 
-    def _arguments(self, plan: ProcessPlan, directory: Path) -> list[str]:
+    def _arguments(self, plan: ProcessOutline, directory: Path) -> list[str]:
         container_id = plan.container_id
         stays_open = plan.terminal or (plan.stdin and not plan.stdin_once)
         return [
@@ -171,6 +219,10 @@ class ConmonRuntime(OutputFiles):
 
     async def delete(self, container_id: str) -> None:
         """Kill what is left; take down runtime state, cgroup, monitor and bundle, also execs."""
+        waiting = self._waiting.pop(container_id, None)
+        if waiting is not None:
+            with waiting:
+                await waiting.launched.give_up()
         await self._removal.remove(container_id)
 
     async def remove_files(self, container_id: str) -> None:
@@ -274,7 +326,7 @@ class ConmonRuntime(OutputFiles):
         return group
 
 
-def _prepare(layout: Layout, plan: ProcessPlan) -> Path:
+def _prepare(layout: Layout, plan: ProcessOutline) -> Path:
     """Make the bundle. It appears with its record in it, so that whatever exists can be found and removed."""
     staging, directory = layout.staging(plan.container_id), layout.run(plan.container_id)
     for place in (staging, staging / "persist", staging / "e"):
@@ -287,12 +339,8 @@ def _prepare(layout: Layout, plan: ProcessPlan) -> Path:
         terminal=plan.terminal,
         stdin=plan.stdin,
         stdin_once=plan.stdin_once,
-        cgroups_path=msgspec.json.decode(plan.specification, type=_Outline).linux.cgroups_path,
     )
     record.write(staging, fresh)
-    configuration = staging / "config.json"
-    configuration.touch(mode=0o600)
-    configuration.write_bytes(plan.specification)
     exit_files = layout.exits(plan.container_id)
     shutil.rmtree(exit_files, ignore_errors=True)
     (exit_files / str(plan.run)).mkdir(mode=0o700, parents=True)
@@ -307,12 +355,25 @@ def _prepare(layout: Layout, plan: ProcessPlan) -> Path:
     return directory
 
 
-def _remember(directory: Path, pid: int, conmon: ProcessHandle) -> None:
+def _complete(directory: Path, plan: ProcessPlan) -> None:
+    """The record tells of the control group before anybody makes it."""
+    path = msgspec.json.decode(plan.specification, type=_Outline).linux.cgroups_path
+    record.write(directory, msgspec.structs.replace(_fresh(directory), cgroups_path=path))
+    configuration = directory / "config.json"
+    configuration.touch(mode=0o600)
+    configuration.write_bytes(plan.specification)
+
+
+def _fresh(directory: Path) -> record.Record:
     fresh = record.read(directory)
     if fresh is None:
         raise SystemFailure(f"{directory} was removed while its process was made")
+    return fresh
+
+
+def _remember(directory: Path, pid: int, conmon: ProcessHandle) -> None:
     known = msgspec.structs.replace(
-        fresh,
+        _fresh(directory),
         pid=pid,
         pid_started=start_time(pid),
         monitor_pid=conmon.pid,

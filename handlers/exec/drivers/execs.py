@@ -68,7 +68,8 @@ class Execs:
                 inherit += [start.read_end, attach.write_end]
                 start.write()
             words = self._arguments(plan, directory, attached=session is not None)
-            with await monitor.launch(words, directory, environment, inherit) as conmon:
+            launched = await monitor.launch(words, directory, environment, inherit)
+            with await launched.monitor() as conmon:
                 if session is not None:
                     await monitor.bounded(EXEC_TIMEOUT_S, attach, conmon, f"exec {plan.exec_id}")
                     session.connected(connect(directory), terminal=plan.terminal)

@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
 
 import anyio
@@ -88,14 +89,41 @@ def pipes(count: int) -> Iterator[tuple[Pipe, ...]]:
             pipe.close()
 
 
+class Launch:
+    """A conmon that was started, before its monitor proper has parted from it."""
+
+    def __init__(self, child: processes.Child, said: FileIO, directory: Path) -> None:
+        self._child, self._said, self._directory = child, said, directory
+
+    async def monitor(self) -> ProcessHandle:
+        """Hold the monitor. The launched process forks, writes conmon.pid and ends; first it waits for its start pipe.
+
+        Raises SystemFailure, RuntimeRefused.
+        """
+        with self._said as said:
+            code = await self._child.wait(LAUNCH_TIMEOUT_S)
+            if code != 0:
+                said.seek(0)
+                text = said.read(_MESSAGE_BYTES).decode(errors="replace")
+                raise SystemFailure(f"conmon failed (exit {code}): {text}")
+        pid = int((self._directory / "conmon.pid").read_text())
+        handle = ProcessHandle.open(pid)
+        if handle is None or not speaks_of(pid, self._directory):
+            raise RuntimeRefused(NO_WORD)
+        return handle
+
+    async def give_up(self) -> None:
+        """End one that still waits for its start."""
+        with self._said:
+            await self._child.kill()
+
+
 async def launch(
     arguments: Sequence[str], directory: Path, environment: dict[str, str], inherit: Sequence[int]
-) -> ProcessHandle:
-    """Start conmon with `directory` as its working directory (it leaves its `oom` file there) and hold it.
-
-    The launched process forks, writes conmon.pid and ends at once. Raises SystemFailure.
-    """
-    with processes.memory_file("conmon") as said:
+) -> Launch:
+    """Start conmon with `directory` as its working directory: it leaves its `oom` file there. Raises SystemFailure."""
+    said = processes.memory_file("conmon")
+    try:
         child = await processes.spawn(
             arguments,
             environment=processes.ENVIRONMENT | environment,
@@ -103,15 +131,10 @@ async def launch(
             standard=(None, said.fileno(), said.fileno()),
             inherit=inherit,
         )
-        code = await child.wait(LAUNCH_TIMEOUT_S)
-        if code != 0:
-            said.seek(0)
-            raise SystemFailure(f"conmon failed (exit {code}): {said.read(_MESSAGE_BYTES).decode(errors='replace')}")
-    pid = int((directory / "conmon.pid").read_text())
-    handle = ProcessHandle.open(pid)
-    if handle is None or not speaks_of(pid, directory):
-        raise RuntimeRefused(NO_WORD)
-    return handle
+    except BaseException:
+        said.close()
+        raise
+    return Launch(child, said, directory)
 
 
 def arguments(
