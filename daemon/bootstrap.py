@@ -20,6 +20,7 @@ from handlers.exec.drivers.conmon import ConmonRuntime
 from handlers.exec.drivers.host_facts import read_host_facts
 from handlers.exec.handler import ExecHandler
 from handlers.exec.host_facts import HostFacts
+from handlers.exec.probes import Probes
 from handlers.exec.specification import Settings
 from handlers.images.handler import ImageHandler
 from handlers.kernel.namespaces import PinnedNamespaces
@@ -50,6 +51,7 @@ class Composition(msgspec.Struct, frozen=True, kw_only=True):
     runtime: ConmonRuntime
     graph: GraphDrivers
     files: HelperFiles
+    probes: Probes
     facts: HostFacts
     drivers: Mapping[str, object]  # everything that acts on the host, by short names
     warnings: tuple[str, ...] = ()  # what the host can't do, for `docker info`
@@ -88,6 +90,7 @@ async def compose(configuration: Configuration, tools: Tools, log_id: str, tasks
         runtime=runtime,
         graph=graph,
         files=files,
+        probes=Probes(runtime, facts, settings),
         facts=facts,
         drivers={
             "bridge": parts.driver,

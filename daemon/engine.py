@@ -27,6 +27,7 @@ from daemon.directives import DEFAULT_INSTANCE
 from daemon.failpoints import Failpoints
 from daemon.feed import Feed
 from daemon.flags import ConfigurationInvalid
+from daemon.health import HealthChecks
 from daemon.http.notify import Notifier
 from daemon.http.server import Server
 from daemon.http.sockets import Listener, Opening, open_listeners
@@ -228,6 +229,7 @@ class Daemon:
         self._feed = Feed(log)
         self._relay = relay(configuration, self._feed)
         self._composition: Composition | None = None
+        self._health: HealthChecks | None = None
         self._components: tuple[Component, ...] = ()
 
     async def start(self, tasks: anyio.abc.TaskGroup) -> None:
@@ -248,6 +250,8 @@ class Daemon:
         await recover(self._composition.handlers, self._services, tasks)
         self._taker = SnapshotTaker(self._log, self._state, self._snapshots)
         tasks.start_soon(self._taker.run)
+        self._health = HealthChecks(self._services, self._composition.probes, tasks)
+        self._health.begin()
         await self._record(EngineStarted(version=version("shiplog"), boot_id=host.boot_id(), pid=os.getpid()))
         if self._relay is not None:
             tasks.start_soon(self._relay.run)
@@ -355,6 +359,7 @@ class Daemon:
             process_table=ProcessTable(),
             scratch=scratch(self._configuration),
             files=composition.files,
+            health=self._health.of if self._health else lambda _: None,
         )
 
     def _made(self) -> Composition:

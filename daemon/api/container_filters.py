@@ -16,7 +16,7 @@ from daemon.api.filters import (
 from daemon.api.lookup import visible_container
 from daemon.api.patterns import expressions
 from daemon.shapes.container_network import networks
-from daemon.shapes.container_status import STATUSES, docker_status
+from daemon.shapes.container_status import STATUSES, docker_status, health_status
 from daemon.shapes.containers import mounts
 from daemon.shapes.go_values import NEWEST
 from daemon.shapes.ports import PortRange, exposed, parse_range
@@ -77,7 +77,7 @@ def _predicates(state: State, filters: Filters) -> tuple[Predicate, ...]:
         lambda c: named(c.name) or named(f"/{c.name}"),
         lambda c: labelled(filters, c.config.labels),
         lambda c: not filters.get("status") or docker_status(c) in filters["status"],
-        lambda _: not filters.get("health") or "none" in filters["health"],  # nothing probes, so nothing else is known
+        lambda c: not filters.get("health") or health_status(c) in filters["health"],
         _task(filters),
         _exited(filters),
         _place(state, filters),

@@ -23,6 +23,7 @@ from events.sealed import Keyring
 from handlers.context import Clock, Ids, Watcher
 from handlers.exec.ports import Streams
 from handlers.layers.ports import ContainerFiles
+from handlers.policies.health import Health
 
 Answer = TypeVar("Answer")
 
@@ -70,6 +71,7 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True):
     process_table: Callable[[Sequence[str]], Awaitable[str]]  # arguments of `ps` -> what it prints
     files: ContainerFiles
     scratch: Path  # directory for uploads, on the file system of the data-root
+    health: Callable[[str], Health | None] = lambda _: None  # container id -> its last probes
     listeners: set[str] = set()  # ids of clients that follow events
 
     async def dispatch(
@@ -99,6 +101,7 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True):
             layout=self.layout,
             version=version,
             now_ns=self.clock.now_ns(),
+            health=self.health,
         )
 
     async def _reach(self, sequence: int) -> None:

@@ -1,5 +1,6 @@
 """Containers as `GET /containers/json` and `GET /containers/{id}/json` show them."""
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import msgspec
@@ -20,6 +21,7 @@ from events.projections.layers import Layer
 from events.projections.state import State
 from events.references import canonical
 from events.sealed import Keyring
+from handlers.policies.health import Health
 
 
 class View(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,6 +32,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     layout: Layout
     version: Version
     now_ns: int
+    health: Callable[[str], Health | None] = lambda _: None  # container id -> its last probes
 
 
 class Sizes(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,7 +104,7 @@ def inspection(container: Container, view: View, sizes: Sizes | None = None) -> 
         "Created": rfc3339(container.created_at_ns),
         "Path": path,
         "Args": arguments,
-        "State": state(container),
+        "State": state(container, view.health(container.id)),
         "Image": container.image_id,
         **_paths(container, view.layout),
         "Name": f"/{container.name}",

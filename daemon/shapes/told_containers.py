@@ -115,6 +115,8 @@ def _actions(named: Named, event: Event) -> Iterator[tuple[str, dict[str, str]]]
         case m.ContainerRenamed(name=name, old_name=old_name):
             named.name = name
             yield "rename", {"oldName": f"/{old_name}"}
+        case m.ContainerHealthChanged(status=status):
+            yield f"health_status: {status}", {}
         case m.ContainerAccessed(action=action, attributes=attributes):
             yield action, attributes
         case _ if type(event) in _PLAIN_ACTIONS:

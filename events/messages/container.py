@@ -386,6 +386,15 @@ class SettleExit(Command[None], frozen=True, kw_only=True):
     container: str
 
 
+class ChangeHealth(Command[None], frozen=True, kw_only=True):
+    """Its probes say so: `status` is healthy or unhealthy; of another `run` than the present one it's a conflict."""
+
+    TYPE: ClassVar[str] = "container.change_health"
+    container: str
+    run: int
+    status: str
+
+
 class RecordAccess(Command[None], frozen=True, kw_only=True):
     """Somebody looked into it: attach, detach, top, export, archive-path, extract-to-dir, resize."""
 
@@ -412,7 +421,8 @@ class PutArchive(Command[None], frozen=True, kw_only=True):
 class ContainerCreateRequested(Event, frozen=True, kw_only=True):
     """Intent; takes the claim `name/<name>`.
 
-    `config` and `host` come without what is in `secrets` (sealed ContainerSecrets).
+    `config` and `host` come without what is in `secrets` (sealed ContainerSecrets); of a health check's test the kind
+    is left, its first word.
     """
 
     TYPE: ClassVar[str] = "container.create_requested"
@@ -634,6 +644,14 @@ class ContainerRenamed(Event, frozen=True, kw_only=True):
     container_id: str
     old_name: str
     name: str
+
+
+class ContainerHealthChanged(Event, frozen=True, kw_only=True):
+    """Its probes came to another result: healthy or unhealthy."""
+
+    TYPE: ClassVar[str] = "container.health_changed"
+    container_id: str
+    status: str
 
 
 class ContainerAccessed(Event, frozen=True, kw_only=True):

@@ -46,6 +46,7 @@ class Container(msgspec.Struct, frozen=True, kw_only=True):
     stopped_on_request: bool = False  # since its last start
     ends_for_good: bool = False  # no restart policy acts on the end of this run
     manually_stopped: bool = False  # since its last start somebody stopped or killed it
+    health: str = ""  # of its last run: starting, healthy, unhealthy; "" without a health check
     restart_count: int = 0  # by its policy, since somebody's start
     restart_delay_ms: int = 0  # before the newest of them; 0: there was none
     restart_due_ns: int = 0  # when that is or was to be, wall clock
@@ -61,6 +62,12 @@ class Container(msgspec.Struct, frozen=True, kw_only=True):
     def is_up(self) -> bool:
         """Whether it runs for Docker's clients: also while it waits for its restart policy."""
         return self.is_live or self.status == "restarting"
+
+    @property
+    def has_probe(self) -> bool:
+        """Whether it has a health check to run."""
+        check = self.config.healthcheck
+        return check is not None and check.test[:1] in (("CMD",), ("CMD-SHELL",))
 
     @property
     def removes_itself(self) -> bool:
@@ -110,6 +117,7 @@ def fold(c: Container, event: Event, command_id: str) -> Container | None:
                 oom_killed=False,
                 error="",
                 leftovers=(),
+                health="starting" if c.has_probe else "",
             )
         case m.ContainerStartFailed(exit_code=exit_code, error=error, leftovers=leftovers):
             status = "exited" if c.status == "restarting" else c.status
@@ -169,6 +177,8 @@ def fold(c: Container, event: Event, command_id: str) -> Container | None:
             return replace(c, extractions=(*c.extractions, (command_id, path)))
         case m.ContainerExtracted() | m.ContainerExtractFailed():
             return replace(c, extractions=tuple(each for each in c.extractions if each[0] != command_id))
+        case m.ContainerHealthChanged(status=status):
+            return replace(c, health=status)
         case m.ContainerRenamed(name=name):
             return replace(c, name=name)
         case m.ContainerRemoveRequested(volumes=volumes):

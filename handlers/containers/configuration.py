@@ -157,9 +157,6 @@ def _warn(config: ContainerConfig, host: HostConfig, warnings: list[str]) -> Non
     if host.log_config.config:
         options = ", ".join(sorted(host.log_config.config))
         warnings.append(f"log options are not acted on yet: {options}")
-    test = config.healthcheck.test if config.healthcheck else ()
-    if test and test[0] != "NONE":
-        warnings.append("health checks are not run yet")
     if host.network_mode == "host" and (host.port_bindings or host.publish_all_ports):
         warnings.append("Published ports are discarded when using host network mode")
     if config.mac_address and host.network_mode in ("host", "none"):

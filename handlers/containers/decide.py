@@ -110,6 +110,15 @@ MEETINGS: Mapping[str, Mapping[str, Meeting]] = {
         "unpause": _GO,
         "remove": _REFUSE,
     },
+    "change_health": {
+        "create": _WAIT,
+        "start": _WAIT,
+        "stop": _GO,
+        "exit": _WAIT,
+        "pause": _WAIT,
+        "unpause": _WAIT,
+        "remove": _REFUSE,
+    },
     "remove": {
         "create": _WAIT,
         "start": _WAIT,

@@ -11,6 +11,7 @@ from handlers.containers.create import create
 from handlers.containers.errors import NotRunning
 from handlers.containers.exits import settle_exit
 from handlers.containers.freeze import pause, unpause
+from handlers.containers.health import change_health
 from handlers.containers.limits import HostLimits
 from handlers.containers.put_archive import put_archive
 from handlers.containers.recovery import settle_all
@@ -42,6 +43,7 @@ class ContainerHandler:
             m.ResizeContainer: resize,
             m.RemoveContainer: remove,
             m.SettleExit: lambda context, command: settle_exit(context, command.container),
+            m.ChangeHealth: change_health,
             m.RecordAccess: record_access,
             m.PutArchive: put_archive,
         }

@@ -34,7 +34,7 @@ def split_secrets(config: ContainerConfig, host: HostConfig) -> tuple[ContainerC
         for mount in host.mounts
     )
     bare_config = replace(
-        config, env=(), cmd=(), entrypoint=None, healthcheck=replace(check, test=()) if check else None
+        config, env=(), cmd=(), entrypoint=None, healthcheck=replace(check, test=check.test[:1]) if check else None
     )
     return bare_config, replace(host, log_config=replace(host.log_config, config={}), mounts=bare_mounts), secrets
 

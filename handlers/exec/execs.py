@@ -11,7 +11,7 @@ from events.log import Append
 from events.messages import exec as m
 from events.projections.containers import Container
 from events.projections.execs import Exec
-from handlers.context import Context
+from handlers.context import Context, Services
 from handlers.exec import specification
 from handlers.exec.errors import (
     ExecNotRunning,
@@ -94,7 +94,7 @@ class Execs:
         config = found.config
         if any(command.console_size):
             config = msgspec.structs.replace(config, console_size=command.console_size)
-        request = await run_foreign(_look_up, context, container)
+        request = await run_foreign(look_inside, context.services, container)
         secrets = msgspec.json.decode(context.keyring.open(found.secrets), type=m.ExecSecrets)
         process = specification.exec_process(request, config, secrets, self._facts, self._settings)
         plan = ExecPlan(
@@ -150,7 +150,7 @@ async def _fail(context: Context, found: Exec, error: BaseException) -> None:
         await context.append(f"exec/{found.id}", event)
 
 
-def _look_up(context: Context, container: Container) -> Request:
+def look_inside(services: Services, container: Container) -> Request:
     """The container as it is now: users are looked up in what its first process sees. Blocking.
 
     That may be a file system that the container serves itself.
@@ -158,7 +158,7 @@ def _look_up(context: Context, container: Container) -> Request:
     root = Path(f"/proc/{container.pid}/root")
     return Request(
         container=container,
-        secrets=open_secrets(context, container),
+        secrets=open_secrets(services, container),
         rootfs="",
         namespace_path="",
         mounts=(),

@@ -130,6 +130,9 @@ class Runtime(Protocol):
     async def find_exec(self, container_id: str, exec_id: str) -> LiveProcess | None:
         """The process of an exec if it lives, also one that an earlier daemon made."""
 
+    async def list_execs(self, container_id: str) -> frozenset[str]:
+        """Exec ids of which anything is on the host."""
+
     async def forget_exec(self, container_id: str, exec_id: str) -> None:
         """Remove what is left of an ended exec; its exit status must be in the log by now."""
 

@@ -9,7 +9,7 @@ from events.errors import InvalidParameter
 from events.messages import exec as m
 from events.messages.container import ContainerSecrets, HostConfig
 from events.projections.containers import Container
-from handlers.context import Context
+from handlers.context import Context, Services
 from handlers.exec import host_devices, namespaces, read_only, sources, specification
 from handlers.exec.errors import (
     HasEnded,
@@ -129,9 +129,9 @@ def known(context: Context, container_id: str) -> Container:
     return container
 
 
-def open_secrets(context: Context, container: Container) -> ContainerSecrets:
+def open_secrets(services: Services, container: Container) -> ContainerSecrets:
     """Raises KeyDestroyed once the container was removed."""
-    return msgspec.json.decode(context.keyring.open(container.secrets), type=ContainerSecrets)
+    return msgspec.json.decode(services.keyring.open(container.secrets), type=ContainerSecrets)
 
 
 def runtime_path(host: HostConfig, settings: Settings) -> str:
@@ -162,7 +162,7 @@ def _look_up(
         ensure_directory(root, container.config.working_dir)
     return Request(
         container=container,
-        secrets=open_secrets(context, container),
+        secrets=open_secrets(context.services, container),
         rootfs=root,
         namespace_path=command.namespace_path,
         mounts=mounts,

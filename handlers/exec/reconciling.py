@@ -54,12 +54,19 @@ class Reconciling:
             return
         live = await self._runtime.find(container_id)
         if live is not None:
+            await self._end_probes(services, container_id)
             if container.is_live or live.started:
                 self._watching.process(services, container_id, container.run)
             return
         status = await self._runtime.wait(container_id)
         if container.is_live or (status.known and status.run == container.run):
             await record_exit(services, container_id, container.run, status, RECOVERY)
+
+    async def _end_probes(self, services: Services, container_id: str) -> None:
+        """What runs there and is in no log: health probes that an earlier daemon waited for."""
+        for exec_id in await self._runtime.list_execs(container_id):
+            if services.state.execs.get(exec_id) is None:
+                await self._runtime.forget_exec(container_id, exec_id)
 
     async def _exec(self, services: Services, exec_id: str) -> None:
         found = services.state.execs.get(exec_id)

@@ -184,6 +184,7 @@ async def test_absent_things_can_be_taken_down_and_have_no_known_end(subject):
     await runtime.forget_exec(container_id, new_id())
     assert await runtime.find(container_id) is None
     assert await runtime.find_exec(container_id, new_id()) is None
+    assert await runtime.list_execs(container_id) == frozenset()
     assert not await runtime.signal(container_id, 15)
     assert runtime.processes(container_id) == ()
     for status in (await runtime.wait(container_id), await runtime.wait_exec(container_id, new_id())):
@@ -326,7 +327,9 @@ async def test_the_next_daemon_learns_how_execs_ended(subject):
     found = await later.find_exec(plan.container_id, live.exec_id)
     assert found is not None
     assert found.pid == process.pid
+    assert await later.list_execs(plan.container_id) == {live.exec_id, ended.exec_id}
     await later.forget_exec(plan.container_id, ended.exec_id)
+    assert await later.list_execs(plan.container_id) == {live.exec_id}
     assert not (await later.wait_exec(plan.container_id, ended.exec_id)).known
 
 

@@ -292,9 +292,15 @@ class MemoryRuntime:
             return None
         return LiveProcess(pid=process.pid, monitor_pid=process.pid - 1)
 
+    async def list_execs(self, container_id: str) -> frozenset[str]:
+        """See Runtime."""
+        return frozenset(self.disk.execs.get(container_id, ()))
+
     async def forget_exec(self, container_id: str, exec_id: str) -> None:
         """See Runtime."""
-        self.disk.execs.get(container_id, {}).pop(exec_id, None)
+        process = self.disk.execs.get(container_id, {}).pop(exec_id, None)
+        if process is not None:
+            process.end(137)
 
     async def list(self) -> frozenset[str]:
         """See Runtime."""

@@ -297,6 +297,10 @@ class ConmonRuntime(OutputFiles):
         """The process of an exec if it lives."""
         return await self._execs.find(container_id, exec_id)
 
+    async def list_execs(self, container_id: str) -> frozenset[str]:
+        """Exec ids of which anything is on the host."""
+        return self._execs.list(container_id)
+
     async def forget_exec(self, container_id: str, exec_id: str) -> None:
         """Remove what is left of an ended exec."""
         await self._execs.forget(container_id, exec_id)

@@ -124,6 +124,12 @@ class Execs:
             await exits.end_of(found)
             tasks.cancel_scope.cancel()
 
+    def list(self, container_id: str) -> frozenset[str]:
+        """Exec ids of which anything is on the host."""
+        directory = self._layout.execs(container_id)
+        records = [record.read(place) for place in directory.iterdir()] if directory.is_dir() else []
+        return frozenset(found.exec_id for found in records if found)
+
     async def forget(self, container_id: str, exec_id: str) -> None:
         """Remove what is left of an ended exec."""
         await self._clear(self._layout.exec(container_id, exec_id))
