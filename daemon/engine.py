@@ -7,6 +7,7 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -32,6 +33,7 @@ from daemon.http.notify import Notifier
 from daemon.http.server import Server
 from daemon.http.sockets import Listener, Opening, open_listeners
 from daemon.http.tls import server_context
+from daemon.past import Past
 from daemon.policies import PolicyRunner
 from daemon.recovery import recover
 from daemon.shapes.information import Component, Information
@@ -47,7 +49,7 @@ from events.log_directory import DirectoryLock
 from events.messages.container import StopContainer
 from events.messages.system import EngineReloaded, EngineStarted, EngineStopped
 from events.projections.state import State
-from events.snapshot_directory import SnapshotDirectory
+from events.snapshot_directory import SnapshotDirectory, state_at
 from events.sqlite_log import SqliteLog
 from handlers.context import RandomIds, Services, SystemClock
 from handlers.exec.drivers.ps import ProcessTable
@@ -345,6 +347,7 @@ class Daemon:
             state=self._state,
             log=self._log,
             feed=self._feed,
+            past=Past(partial(state_at, self._log, self._snapshots)),
             relay=self._relay,
             keyring=self._keyring,
             streams=composition.runtime,

@@ -10,6 +10,7 @@ import msgspec
 
 from daemon.bus.relay import Relay
 from daemon.feed import Feed
+from daemon.past import Past
 from daemon.shapes.containers import View
 from daemon.shapes.go_values import Version
 from daemon.shapes.information import Information
@@ -57,6 +58,7 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True):
     state: State
     log: EventLog
     feed: Feed
+    past: Past
     relay: Relay | None = None
     keyring: Keyring
     streams: Streams

@@ -7,9 +7,11 @@ from daemon.api.attach import attach
 from daemon.api.engine import Engine
 from daemon.api.events import events
 from daemon.api.logs import logs
+from daemon.api.past import at_any_time, difference, state
 from daemon.api.refusals import EngineEndpoint, recorded
 from daemon.api.stream import log_events, log_facts
 from daemon.api.top import top
+from daemon.api.why import why
 from daemon.http.messages import Route
 
 TABLE: Final[tuple[tuple[str, str, EngineEndpoint], ...]] = (
@@ -78,6 +80,9 @@ TABLE: Final[tuple[tuple[str, str, EngineEndpoint], ...]] = (
     # the log and its readers: Shiplog's own
     ("GET", "/shiplog/log", log_facts),
     ("GET", "/shiplog/events", log_events),
+    ("GET", "/shiplog/state", state),
+    ("GET", "/shiplog/diff", difference),
+    ("GET", "/shiplog/why", why),
     # a swarm that isn't there
     ("GET", "/swarm", swarm.refuse),
     ("GET", "/swarm/unlockkey", swarm.refuse),
@@ -103,6 +108,10 @@ TABLE: Final[tuple[tuple[str, str, EngineEndpoint], ...]] = (
 def routes(engine: Engine) -> tuple[Route, ...]:
     """The table for one engine."""
     return tuple(
-        Route(method=method, pattern=pattern, endpoint=recorded(engine, method, pattern, endpoint))
+        Route(
+            method=method,
+            pattern=pattern,
+            endpoint=recorded(engine, method, pattern, at_any_time(method, pattern, endpoint)),
+        )
         for method, pattern, endpoint in TABLE
     )

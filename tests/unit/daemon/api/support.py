@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
@@ -14,12 +15,14 @@ from daemon.api.routes import routes
 from daemon.feed import Feed
 from daemon.http.messages import Answer, Hijack, Response, Route, StreamResponse
 from daemon.http.router import Router
+from daemon.past import Past
 from daemon.shapes.information import Information
 from events.base import Command
 from events.container_lookup import find_container
 from events.envelope import Actor, Cause
 from events.errors import Conflict
 from events.messages import container as c
+from events.projections.state import State
 from handlers.exec.ports import LogQuery, Session
 from handlers.layers.drivers.container_files import HelperFiles
 from tests.fakes.graph_driver import FakeGraphDriver
@@ -215,6 +218,7 @@ class Api:
             state=story.state,
             log=story.log,
             feed=Feed(story.log),
+            past=Past(partial(_folded, story)),
             keyring=story.keyring,
             streams=self.streams,
             watcher=story.watcher,
@@ -261,6 +265,15 @@ class Api:
         answer = await self.call(request)
         assert isinstance(answer, Hijack)
         return answer, request
+
+
+async def _folded(story: Story, sequence: int) -> State:
+    """The state right after an event, from the beginning."""
+    state = State()
+    if sequence:
+        async for recorded in story.log.read(limit=sequence):
+            state.apply((recorded,))
+    return state
 
 
 class Wire:
