@@ -13,9 +13,10 @@ from daemon.shapes.layout import Layout
 from daemon.shapes.ports import port_list
 from daemon.shapes.secrets import open_container
 from daemon.shapes.times import SECOND_NS, rfc3339
+from events.container_links import other_names, shown
 from events.errors import InvalidParameter
 from events.lookup import names_by_id
-from events.messages.container import MountPoint
+from events.messages.container import HostConfig, MountPoint
 from events.projections.containers import Container
 from events.projections.layers import Layer
 from events.projections.state import State
@@ -47,7 +48,7 @@ def summary(container: Container, view: View, sizes: Sizes | None = None) -> Jso
     opened = open_container(container, view.keyring)
     shape: JsonObject = {
         "Id": container.id,
-        "Names": [f"/{container.name}"],
+        "Names": [f"/{container.name}", *other_names(container, view.state.containers)],
         "Image": shown_image(container, view.state),
         "ImageID": container.image_id,
         "Command": quoted_command(opened.config),
@@ -115,13 +116,17 @@ def inspection(container: Container, view: View, sizes: Sizes | None = None) -> 
         "ProcessLabel": "",
         "AppArmorProfile": _apparmor_profile(container),
         "ExecIDs": exec_ids(container, view.state),
-        "HostConfig": host_shape(opened.host, view.version),
+        "HostConfig": host_shape(_with_links(opened.host, container, view.state), view.version),
         "GraphDriver": view.layout.container_graph(container.id, _lineage(container, view.state)),
         **_sizes(sizes),
         "Mounts": mounts(container, view.state),
         "Config": config,
         "NetworkSettings": network_settings(container, view.state, view.layout, view.version),
     }
+
+
+def _with_links(host: HostConfig, container: Container, state: State) -> HostConfig:
+    return msgspec.structs.replace(host, links=shown(container, state.containers)) if host.links else host
 
 
 def _paths(container: Container, layout: Layout) -> JsonObject:

@@ -72,6 +72,13 @@ class Sandbox(msgspec.Struct, frozen=True, kw_only=True):
     resolv_conf_path: str
 
 
+class LinkedNames(msgspec.Struct, frozen=True, kw_only=True):
+    """Another container on the default bridge, and what it is called here."""
+
+    container_id: str
+    names: tuple[str, ...]  # the alias first
+
+
 class ConnectSandbox(Command[Sandbox], frozen=True, kw_only=True):
     """Make a container's network namespace, endpoints, published ports and name files, all or nothing."""
 
@@ -87,6 +94,15 @@ class ConnectSandbox(Command[Sandbox], frozen=True, kw_only=True):
     dns: tuple[str, ...] = ()
     dns_search: tuple[str, ...] = ()
     dns_options: tuple[str, ...] = ()
+    links: tuple[LinkedNames, ...] = ()
+
+
+class UpdateLinks(Command[None], frozen=True, kw_only=True):
+    """Somebody whom a connected container links to may have another address: write it into that one's hosts file."""
+
+    TYPE: ClassVar[str] = "network.update_links"
+    container_id: str  # that has the links
+    links: tuple[LinkedNames, ...]
 
 
 class DisconnectSandbox(Command[None], frozen=True, kw_only=True):

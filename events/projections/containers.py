@@ -217,6 +217,7 @@ class Containers(Projection):
 
     _by_id: dict[str, Container]
     _id_of_name: dict[str, str]
+    _linking: dict[str, tuple[str, ...]]  # id of a link's target -> ids of those that have such links
 
     def __iter__(self) -> Iterator[Container]:
         """In order of creation."""
@@ -238,6 +239,10 @@ class Containers(Projection):
             return (self._by_id[container_id],)
         return tuple(c for key, c in self._by_id.items() if name and key.startswith(name))
 
+    def linking_to(self, container_id: str) -> tuple[Container, ...]:
+        """The containers that have links to one."""
+        return tuple(self._by_id[key] for key in self._linking.get(container_id, ()))
+
     def apply(self, recorded: Recorded) -> None:
         """Take in one event of a `container/` stream."""
         event = recorded.event
@@ -245,6 +250,7 @@ class Containers(Projection):
         before = self._by_id.get(container_id)
         if isinstance(event, m.ContainerCreateRequested):
             after: Container | None = create(event, recorded)
+            self._link(container_id, event.host.links)
         elif before is None:
             return
         else:
@@ -253,6 +259,19 @@ class Containers(Projection):
             del self._id_of_name[before.name]
         if after is None:
             del self._by_id[container_id]
+            self._unlink(container_id, before.host.links if before else ())
             return
         self._by_id[container_id] = msgspec.structs.replace(after, version=recorded.version, sequence=recorded.sequence)
         self._id_of_name[after.name] = container_id
+
+    def _link(self, container_id: str, links: tuple[str, ...]) -> None:
+        for target in {link.partition(":")[0] for link in links}:
+            self._linking[target] = (*self._linking.get(target, ()), container_id)
+
+    def _unlink(self, container_id: str, links: tuple[str, ...]) -> None:
+        for target in {link.partition(":")[0] for link in links}:
+            left = tuple(other for other in self._linking.get(target, ()) if other != container_id)
+            if left:
+                self._linking[target] = left
+            else:
+                self._linking.pop(target, None)

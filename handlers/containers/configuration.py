@@ -29,6 +29,13 @@ DEFAULT_MASKED_PATHS = (
 DEFAULT_READONLY_PATHS = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 
 
+class Names(msgspec.Struct, frozen=True, kw_only=True):
+    """How a container calls itself."""
+
+    hostname: str
+    domainname: str
+
+
 class Normalised(msgspec.Struct, frozen=True, kw_only=True):
     """What is stored, and what the client is warned of."""
 
@@ -45,8 +52,11 @@ def normalise(
     endpoints: dict[str, EndpointConfig],
     image: RunConfig,
     limits: HostLimits,
+    sharing: Names | None = None,
 ) -> Normalised:
-    """Merge, fill in and check. Raises InvalidParameter, Unsupported and, where dockerd answers 500, SystemFailure."""
+    """Merge, fill in and check; `sharing` are the names that go with another's network, which this one joins.
+
+    Raises InvalidParameter, Unsupported and, where dockerd answers 500, SystemFailure."""
     merged = merge_image(config, image)
     check_config(merged)
     warnings: list[str] = []
@@ -59,6 +69,8 @@ def normalise(
     _warn(merged, full, warnings)
     _warn_of_endpoints(endpoints, warnings)
     mode = full.network_mode
+    if sharing is not None:
+        merged = msgspec.structs.replace(merged, hostname=sharing.hostname, domainname=sharing.domainname)
     if not merged.hostname:
         hostname = limits.hostname if mode == "host" or full.uts_mode == "host" else container_id[:12]
         merged = msgspec.structs.replace(merged, hostname=hostname)
@@ -118,8 +130,8 @@ def fill_host(host: HostConfig, limits: HostLimits) -> HostConfig:
     return msgspec.structs.replace(
         host,
         network_mode="bridge" if host.network_mode in ("", "default") else host.network_mode,
-        ipc_mode=host.ipc_mode or "private",
-        cgroupns_mode=host.cgroupns_mode or ("private" if limits.cgroup_version == 2 and not privileged else "host"),
+        ipc_mode=host.ipc_mode or limits.ipc_mode,
+        cgroupns_mode=host.cgroupns_mode or _cgroup_namespace(limits, privileged=privileged),
         shm_size=host.shm_size or limits.shm_bytes,
         runtime=host.runtime or limits.default_runtime,
         cgroup_parent=host.cgroup_parent or limits.cgroup_parent,
@@ -135,6 +147,13 @@ def fill_host(host: HostConfig, limits: HostLimits) -> HostConfig:
         masked_paths=() if masks_off else _default(host.masked_paths, DEFAULT_MASKED_PATHS),
         readonly_paths=() if masks_off else _default(host.readonly_paths, DEFAULT_READONLY_PATHS),
     )
+
+
+def _cgroup_namespace(limits: HostLimits, *, privileged: bool) -> str:
+    """Docker's default; a privileged container sees the host's groups."""
+    if privileged:
+        return "host"
+    return limits.cgroupns_mode or ("private" if limits.cgroup_version == 2 else "host")
 
 
 def _host_and_address(text: str) -> str:
@@ -159,8 +178,10 @@ def _warn(config: ContainerConfig, host: HostConfig, warnings: list[str]) -> Non
         warnings.append(f"log options are not acted on yet: {options}")
     if host.network_mode == "host" and (host.port_bindings or host.publish_all_ports):
         warnings.append("Published ports are discarded when using host network mode")
-    if config.mac_address and host.network_mode in ("host", "none"):
+    if config.mac_address and host.network_mode == "none":
         warnings.append(f"a MAC address has no effect in network mode {host.network_mode}")
+    if host.links and host.network_mode != "bridge":
+        warnings.append(f"links act on the default bridge only, not in network mode {host.network_mode}")
     if host.oom_kill_disable and not host.memory:
         warnings.append(
             "OOM killer is disabled for the container, but no memory limit is set, this can result in the system "

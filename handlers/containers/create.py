@@ -22,30 +22,39 @@ from events.messages.volume import AcquireVolume, CreateVolume, PopulateVolume, 
 from events.projections.containers import Container
 from events.projections.images import Image
 from events.references import familiar
-from handlers.containers import decide, names
+from handlers.containers import decide, links, names
 from handlers.containers.access import conclude
-from handlers.containers.configuration import Normalised, normalise
+from handlers.containers.configuration import Names, Normalised, normalise
 from handlers.containers.errors import NameTaken
 from handlers.containers.limits import HostLimits
 from handlers.containers.mounts import plan_mounts
 from handlers.containers.saga import Saga, Undo
 from handlers.containers.secrets import split_secrets
+from handlers.containers.validation import check_conflicts
 from handlers.context import Context
 from handlers.kernel.paths import existing
 
 NAME_ATTEMPTS = 8
+_SHARING = ("network_mode", "ipc_mode", "pid_mode", "cgroupns_mode")
 _COMPATIBLE = {"amd64": "386", "arm64": "arm"}  # what such a processor runs besides its own
 
 
 async def create(context: Context, command: m.CreateContainer, limits: HostLimits) -> m.CreatedContainer:
     """Answer CreateContainer: 404 without the image (that makes the docker CLI pull), 409 for a taken name."""
+    check_conflicts(command.config, command.host)
     name = names.check_name(command.name) if command.name else ""
     image = find_image(context.state.images, command.config.image)
     _check_platform(command.platform, image)
-    _check_links(context, command.host.links)
     container_id = context.ids.new()
-    plan = normalise(container_id, command.config, command.host, command.endpoints, image.config.config, limits)
-    _check_others(context, plan.host)
+    plan = normalise(
+        container_id,
+        command.config,
+        _with_ids(context, command.host),
+        command.endpoints,
+        image.config.config,
+        limits,
+        _shared_names(context, command.host),
+    )
     binds = await existing(mount.source for mount in plan.host.mounts if mount.type == "bind" and mount.source)
     mounts = plan_mounts(
         plan.config,
@@ -90,15 +99,6 @@ def foreign_platform(asked: str, image: Image, host: tuple[str, ...]) -> tuple[s
     return (warning,)
 
 
-def _check_links(context: Context, links: tuple[str, ...]) -> None:
-    for link in links:
-        name = link.partition(":")[0]
-        try:
-            find_container(context.state.containers, name)
-        except NotFound as error:
-            raise InvalidParameter(f"could not get container for {name}: {error}") from error
-
-
 def _other(context: Context, name: str) -> Container:
     """Another container that the request names: an unknown one is the request's fault (400, not 404)."""
     try:
@@ -107,11 +107,27 @@ def _other(context: Context, name: str) -> Container:
         raise InvalidParameter(str(error)) from error
 
 
-def _check_others(context: Context, host: m.HostConfig) -> None:
-    for mode in (host.network_mode, host.ipc_mode, host.pid_mode):
-        kind, _, other = mode.partition(":")
-        if kind == "container":
-            _other(context, other)
+def _with_ids(context: Context, host: m.HostConfig) -> m.HostConfig:
+    """Other containers by their ids, which a renaming leaves as they are. Raises InvalidParameter."""
+    return msgspec.structs.replace(
+        host,
+        links=links.resolve(host.links, context.state.containers),
+        **{field: _with_id(context, getattr(host, field)) for field in _SHARING},
+    )
+
+
+def _with_id(context: Context, mode: str) -> str:
+    kind, _, other = mode.partition(":")
+    return f"container:{_other(context, other).id}" if kind == "container" and other else mode
+
+
+def _shared_names(context: Context, host: m.HostConfig) -> Names | None:
+    """Who shares a network shares its files with the names too."""
+    kind, _, other = host.network_mode.partition(":")
+    if kind != "container":
+        return None
+    config = _other(context, other).config
+    return Names(hostname=config.hostname, domainname=config.domainname)
 
 
 async def _request(

@@ -161,6 +161,13 @@ class VolumeAway(Conflict):
         super().__init__(f"volume {volume} of container {container} is not mounted: start the container first")
 
 
+class LinkedNotRunning(SystemFailure):
+    """A link to it says nothing while it has no address (dockerd answers 500 here)."""
+
+    def __init__(self, name: str, full_alias: str) -> None:
+        super().__init__(f"Cannot link to a non running container: /{name} AS {full_alias}")
+
+
 class NotConnected(Conflict):
     """It shares another's network, which isn't there."""
 

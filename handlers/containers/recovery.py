@@ -15,7 +15,7 @@ from events.messages.layer import RemoveContainerLayer, UnmountContainerLayer
 from events.messages.network import DisconnectSandbox, RemoveSandboxFiles
 from events.messages.volume import ReleaseVolume, UnmountVolume
 from events.projections.containers import Container
-from handlers.containers import create, exits, freeze, remove, start
+from handlers.containers import create, exits, freeze, links, remove, start
 from handlers.containers.access import conclude
 from handlers.containers.saga import Saga
 from handlers.context import Context, Services
@@ -131,6 +131,7 @@ async def _settle_start(context: Context, c: Container) -> None:
     exited = context.state.execs.last_exit(c.id)
     found = await context.send(FindProcess(container_id=c.id))
     if found.started or (exited is not None and exited.run == c.run):
+        await links.tell(context, c)
         started = m.ContainerStarted(
             container_id=c.id,
             pid=found.pid,

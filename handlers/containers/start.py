@@ -21,12 +21,13 @@ from events.messages.network import (
     ConnectSandbox,
     DisconnectSandbox,
     EndpointRequest,
+    LinkedNames,
     PortRequest,
     Sandbox,
 )
 from events.messages.volume import MountVolume, UnmountVolume
 from events.projections.containers import Container
-from handlers.containers import decide
+from handlers.containers import decide, links
 from handlers.containers.access import conclude, current, enter
 from handlers.containers.errors import NotConnected
 from handlers.containers.port_text import parse_port
@@ -102,6 +103,7 @@ async def _steps(context: Context, saga: Saga, c: Container) -> CreatedProcess:
     )
     if parts.sandbox is None:
         raise Conflict(f"container {c.id} got no sandbox")
+    await links.tell(context, c)
     saga.begin("process", undo_process)  # again: it must be gone before its file systems
     mounts = resolve(c, parts.volumes, parts.sandbox)
     created = await context.send(
@@ -149,7 +151,7 @@ async def _mount_volumes(context: Context, saga: Saga, c: Container, parts: _Par
 
 
 async def _connect(context: Context, saga: Saga, c: Container, parts: _Parts) -> None:
-    command = connect_command(c, _joined(context, c))
+    command = connect_command(c, _joined(context, c), links.names_here(context, c))
     saga.begin("network", _undo(context, DisconnectSandbox(container_id=c.id)))
     parts.sandbox = await context.send(command)
 
@@ -165,7 +167,7 @@ def _joined(context: Context, c: Container) -> str:
     return other.id
 
 
-def connect_command(c: Container, joined: str) -> ConnectSandbox:
+def connect_command(c: Container, joined: str, linked: tuple[LinkedNames, ...] = ()) -> ConnectSandbox:
     """What the network handler is asked for. Pure."""
     mode, host = c.host.network_mode, c.host
     plain = mode in ("none", "host") or joined
@@ -181,6 +183,7 @@ def connect_command(c: Container, joined: str) -> ConnectSandbox:
         dns=host.dns,
         dns_search=host.dns_search,
         dns_options=host.dns_options,
+        links=linked,
     )
 
 

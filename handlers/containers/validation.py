@@ -70,6 +70,34 @@ def check_networks(mode: str, endpoints: Collection[str]) -> None:
         raise InvalidParameter(f"{text} network")
 
 
+def check_conflicts(config: ContainerConfig, host: HostConfig) -> None:
+    """Refuse options that exclude each other, as the request has them: an image's ports are nobody's wish."""
+    if host.uts_mode == "host" and config.hostname:
+        raise InvalidParameter("conflicting options: hostname and the UTS mode")
+    if host.uts_mode == "host" and config.domainname:
+        raise InvalidParameter("conflicting options: domainname and the UTS mode")
+    kind, _, other = host.network_mode.partition(":")
+    if kind == "container" and not other:
+        raise InvalidParameter("invalid network mode: invalid container format container:<name|id>")
+    undefined = "This would result in undefined behavior"
+    if kind == "host" and host.links:
+        raise InvalidParameter(f"conflicting options: host type networking can't be used with links. {undefined}")
+    if kind in ("host", "container") and config.mac_address:
+        raise InvalidParameter("conflicting options: mac-address and the network mode")
+    if kind == "container":
+        conflicts = (
+            (config.hostname, "hostname and the network mode"),
+            (host.links, f"container type network can't be used with links. {undefined}"),
+            (host.dns, "dns and the network mode"),
+            (host.extra_hosts, "custom host-to-IP mapping and the network mode"),
+            (host.port_bindings or host.publish_all_ports, "port publishing and the container type network mode"),
+            (config.exposed_ports, "port exposing and the container type network mode"),
+        )
+        for given, what in conflicts:
+            if given:
+                raise InvalidParameter(f"conflicting options: {what}")
+
+
 def check_host(host: HostConfig, limits: HostLimits) -> None:
     """Refuse what can't be, in Docker's words and with its statuses."""
     for check in _CHECKS:
@@ -109,12 +137,28 @@ def _check_cpu(host: HostConfig, limits: HostLimits) -> None:
         raise InvalidParameter("CPU cfs quota can not be less than 1ms (i.e. 1000)")
     if host.cpu_shares < 0:
         raise InvalidParameter(f"invalid CPU shares ({host.cpu_shares}): value must be a positive integer")
-    if host.cpu_realtime_period or host.cpu_realtime_runtime:
-        raise InvalidParameter("Your kernel does not support CPU real-time scheduler")
+    _check_realtime(host, limits)
     _check_set("CPUs", host.cpuset_cpus, limits.cpus)
     _check_set("memory nodes", host.cpuset_mems, limits.memory_nodes)
     if host.blkio_weight and not 10 <= host.blkio_weight <= 1000:
         raise InvalidParameter("Range of blkio weight is from 10 to 1000")
+
+
+def _check_realtime(host: HostConfig, limits: HostLimits) -> None:
+    period, runtime = host.cpu_realtime_period, host.cpu_realtime_runtime
+    if not period and not runtime:
+        return
+    if not limits.cpu_realtime:
+        raise InvalidParameter("Your kernel does not support CPU real-time scheduler")
+    if min(period, runtime) < 0:
+        raise InvalidParameter("cpu real-time period and runtime cannot be negative")
+    if period and runtime > period:
+        raise InvalidParameter("cpu real-time runtime cannot be higher than cpu real-time period")
+    if runtime > limits.cpu_realtime_runtime_us:
+        raise InvalidParameter(
+            f"cpu real-time runtime: all containers together may have {limits.cpu_realtime_runtime_us} us "
+            "(cpu-rt-runtime of the daemon)"
+        )
 
 
 def _check_set(what: str, text: str, available: frozenset[int]) -> None:
@@ -160,8 +204,11 @@ def _check_modes(host: HostConfig, limits: HostLimits) -> None:
         raise InvalidParameter(f"invalid UTS mode: {host.uts_mode}")
     if host.userns_mode not in ("", "host"):
         raise InvalidParameter(f"invalid USER mode: {host.userns_mode}")
-    if host.cgroupns_mode not in ("private", "host"):
+    kind, _, other = host.cgroupns_mode.partition(":")
+    if host.cgroupns_mode not in ("private", "host", "shareable") and not (kind == "container" and other):
         raise InvalidParameter(f"invalid cgroup namespace mode: {host.cgroupns_mode}")
+    if limits.systemd_cgroup and host.cgroup_parent and not host.cgroup_parent.endswith(".slice"):
+        raise InvalidParameter('cgroup-parent for systemd cgroup should be a valid slice named as "xxx.slice"')
     if host.isolation not in ("", "default"):
         raise InvalidParameter(f'invalid isolation "{host.isolation}" on linux')
     if host.runtime not in limits.runtimes:
@@ -237,12 +284,18 @@ def _check_ports(host: HostConfig, _: HostLimits) -> None:
                     raise InvalidParameter(f"invalid JSON: invalid port '{binding.host_port}'") from error
 
 
+def _check_storage(host: HostConfig, limits: HostLimits) -> None:
+    for option in host.storage_opt:
+        if option.lower() != "size":
+            raise InvalidParameter(f"Unknown option {option}")
+    if host.storage_opt and limits.storage_driver == "overlay2":
+        raise InvalidParameter("--storage-opt is supported only for overlay over xfs with 'pquota' mount option")
+    if host.storage_opt:
+        raise InvalidParameter(f"--storage-opt is not supported for {limits.storage_driver}")
+
+
 def _check_later(host: HostConfig, _: HostLimits) -> None:
     """What Docker has and this version doesn't: refused, so that nobody believes it acts."""
-    if host.links:
-        raise Unsupported("links are not supported yet: containers of one network reach each other by address")
-    if host.storage_opt:
-        raise Unsupported("storage options of a container are not supported yet")
     if host.device_requests:
         capabilities = ", ".join("[" + " ".join(group) + "]" for group in host.device_requests[0].capabilities)
         driver = host.device_requests[0].driver
@@ -273,5 +326,6 @@ _CHECKS: tuple[Check, ...] = (
     _check_names,
     _check_security,
     _check_ports,
+    _check_storage,
     _check_later,
 )

@@ -91,6 +91,16 @@ class NotShareable(Conflict):
         )
 
 
+class CgroupNotShareable(Conflict):
+    """Its cgroup namespace was made for itself alone."""
+
+    def __init__(self, container_id: str) -> None:
+        super().__init__(
+            f"can't join cgroup namespace of container {container_id}: non-shareable cgroup namespace "
+            "(hint: use CgroupnsMode:shareable for the donor container)"
+        )
+
+
 class RecursiveReadOnlyUnsupported(InvalidParameter):
     """A bind must be read-only with all that is mounted below it, and can't be."""
 

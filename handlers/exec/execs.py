@@ -26,7 +26,7 @@ from handlers.exec.errors import (
 )
 from handlers.exec.host_facts import HostFacts
 from handlers.exec.ports import ExecPlan, LiveProcess, Runtime, StartError
-from handlers.exec.processes import known, open_secrets, runtime_path
+from handlers.exec.processes import known, linked_variables, open_secrets, runtime_path
 from handlers.exec.rootfs import read_text
 from handlers.exec.specification import Request, Settings
 from handlers.exec.watching import Watching
@@ -164,4 +164,5 @@ def look_inside(services: Services, container: Container) -> Request:
         mounts=(),
         passwd=read_text(root, "/etc/passwd"),
         group=read_text(root, "/etc/group"),
+        linked=linked_variables(services, container),
     )

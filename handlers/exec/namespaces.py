@@ -28,15 +28,15 @@ def plan(
         found.append(Namespace(type="uts"))
     found += _maybe("pid", host.pid_mode, "pid", pid_of)
     found += _maybe("ipc", host.ipc_mode, "ipc", pid_of)
-    if private_cgroup(host, cgroup_version):
-        found.append(Namespace(type="cgroup"))
+    if joined(host.cgroupns_mode) or own_cgroup(host, cgroup_version):
+        found += _maybe("cgroup", host.cgroupns_mode, "cgroup", pid_of)
     return tuple(found)
 
 
-def private_cgroup(host: HostConfig, cgroup_version: int) -> bool:
+def own_cgroup(host: HostConfig, cgroup_version: int) -> bool:
     """Docker's default: private with cgroup v2 (unless privileged), the host's with v1."""
     if host.cgroupns_mode:
-        return host.cgroupns_mode == "private"
+        return host.cgroupns_mode in ("private", "shareable")
     return cgroup_version == 2 and not host.privileged
 
 

@@ -4,14 +4,16 @@ from contextlib import ExitStack
 
 import msgspec
 
+from events.container_links import full_alias, links_of
 from events.container_lookup import find_container
 from events.errors import InvalidParameter
 from events.messages import exec as m
 from events.messages.container import ContainerSecrets, HostConfig
 from events.projections.containers import Container
 from handlers.context import Context, Services
-from handlers.exec import host_devices, namespaces, read_only, sources, specification
+from handlers.exec import host_devices, links, namespaces, read_only, sources, specification
 from handlers.exec.errors import (
+    CgroupNotShareable,
     HasEnded,
     NamespaceOwnerNotRunning,
     NoSuchProcess,
@@ -27,6 +29,8 @@ from handlers.exec.rootfs import ensure_directory, read_text
 from handlers.exec.specification import Request, Settings
 from handlers.exec.watching import Watching
 from handlers.kernel.threads import run_foreign
+
+_BRIDGE = "bridge"  # the default network, the only one with links of this kind
 
 
 class Processes:
@@ -172,19 +176,49 @@ def _look_up(
         device_numbers=host_devices.block_numbers(container.host),
         pids={name: owner.pid for name, owner in owners.items()},
         shared_memory={name: runtime.shared_memory(owner.id) for name, owner in (owners | own).items()},
+        linked=linked_variables(context.services, container),
     )
+
+
+def linked_variables(services: Services, container: Container) -> tuple[str, ...]:
+    """What the environment tells of linked containers; a link acts between two on the default bridge."""
+    found: list[str] = []
+    for link in links_of(container, services.state.containers):
+        target = link.target
+        address = _bridge_address(services, target)
+        if address and _bridge_address(services, container):
+            ports = [port for text in target.config.exposed_ports for port in _ports(text)]
+            env = open_secrets(services, target).env
+            found += links.variables(full_alias(container, link), address, ports, env)
+    return tuple(found)
+
+
+def _bridge_address(services: Services, container: Container) -> str:
+    sandbox = services.state.sandboxes.get(container.id)
+    endpoints = sandbox.endpoints if sandbox else ()
+    return next((e.address for e in endpoints if e.network_name == _BRIDGE), "")
+
+
+def _ports(text: str) -> list[tuple[int, str]]:
+    """`80/tcp`, `8000-8010/udp`, as they were checked when the container was created."""
+    numbers, _, protocol = text.partition("/")
+    first, _, last = numbers.partition("-")
+    return [(number, protocol or "tcp") for number in range(int(first), int(last or first) + 1)]
 
 
 def _owners(context: Context, container: Container) -> dict[str, Container]:
     """The containers whose namespaces this one joins, by the name it uses for them."""
     owners = {}
-    for mode in (container.host.pid_mode, container.host.ipc_mode):
+    for mode in (container.host.pid_mode, container.host.ipc_mode, container.host.cgroupns_mode):
         name = namespaces.joined(mode)
         if name:
             owners[name] = find_container(context.state.containers, name)
             if not owners[name].is_live:
                 raise NamespaceOwnerNotRunning(owners[name].id)
     joined = namespaces.joined(container.host.ipc_mode)
-    if joined and owners[joined].host.ipc_mode != "shareable":
+    if joined and owners[joined].host.ipc_mode not in ("shareable", "host"):
         raise NotShareable(owners[joined].id)
+    joined = namespaces.joined(container.host.cgroupns_mode)
+    if joined and owners[joined].host.cgroupns_mode not in ("shareable", "host"):
+        raise CgroupNotShareable(owners[joined].id)
     return owners

@@ -62,6 +62,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     devices: tuple[HostDevice, ...] = ()  # asked for, or all of the host's for a privileged one
     device_numbers: dict[str, tuple[int, int]] = {}  # of the block devices that limits name
     pids: dict[str, int] = {}  # of the containers whose namespaces are joined, by the name used for them
+    linked: tuple[str, ...] = ()  # variables that tell of linked containers; the container's own win
     shared_memory: dict[str, str] = {}  # host path of a /dev/shm that several share, likewise and by the own id
 
 
@@ -125,6 +126,7 @@ def exec_process(
         args=secrets.cmd,
         cwd=config.working_dir or container.config.working_dir or "/",
         env=environment.build(
+            request.linked,
             request.secrets.env,
             secrets.env,
             hostname=_hostname(container),
@@ -189,7 +191,11 @@ def _process(request: Request, facts: HostFacts, settings: Settings) -> tuple[oc
         args=_arguments(request, settings),
         cwd=config.working_dir or "/",
         env=environment.build(
-            request.secrets.env, hostname=_hostname(request.container), home=identity.home, terminal=config.tty
+            request.linked,
+            request.secrets.env,
+            hostname=_hostname(request.container),
+            home=identity.home,
+            terminal=config.tty,
         ),
         terminal=config.tty,
         console_size=_box(host.console_size) if config.tty else None,

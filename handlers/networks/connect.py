@@ -1,6 +1,7 @@
 """ConnectSandbox: a container's namespace, endpoints, ports and name files, all or nothing."""
 
 import logging
+from collections.abc import Callable
 from functools import partial
 
 import anyio
@@ -20,12 +21,15 @@ from events.messages.network import (
 from handlers.context import Context
 from handlers.networks.decide import HOST, Circumstances, Plan, namespace_owner, plan_sandbox, port_claim, shared_with
 from handlers.networks.errors import ConnectivityFailed, PortInUse, TakenDown
+from handlers.networks.links import addresses
 from handlers.networks.names import HostNames, NameFileTexts, texts
 from handlers.networks.parts import Parts
 from handlers.networks.port_choice import is_flexible
 from handlers.networks.predefined import PredefinedNetworks
 from handlers.networks.take_down import UNDO_LIMIT_S, take_down
 from handlers.together import Step, together
+
+Texts = Callable[[], NameFileTexts]
 
 _ATTEMPTS = 64
 _ACT_LIMIT_S = 60.0
@@ -56,7 +60,7 @@ class Connect:
 
     async def _request(
         self, context: Context, command: ConnectSandbox, host: HostNames, refused: tuple[PublishedPort, ...]
-    ) -> tuple[Plan, NameFileTexts]:
+    ) -> tuple[Plan, Texts]:
         """Decide, and make the intent durable. What another stream turns out to hold is avoided."""
         ipv6 = await self._parts.publisher.carries_ipv6() if command.ports else False
         taken: frozenset[str] = frozenset()
@@ -65,7 +69,8 @@ class Connect:
                 now = msgspec.structs.replace(self._last, ipv6=ipv6, taken_claims=taken, taken_ports=refused)
                 plan = plan_sandbox(command, context.state, now, context.ids.new)
                 gateway = self._networks.gateway(context)
-                files = texts(command, plan.endpoints, host, self._parts.settings, gateway)
+                files = partial(self._texts, context, command, plan, host, gateway)
+                files()  # what can't be written is refused before anything is made
                 try:
                     await self._append_request(context, command, plan)
                 except ClaimTaken as error:
@@ -76,6 +81,12 @@ class Connect:
                     continue
                 self._remember(plan, command)
                 return plan, files
+
+    def _texts(
+        self, context: Context, command: ConnectSandbox, plan: Plan, host: HostNames, gateway: str
+    ) -> NameFileTexts:
+        found = addresses(context.state.sandboxes, command.links)
+        return texts(command, plan.endpoints, host, self._parts.settings, gateway, found)
 
     async def _append_request(self, context: Context, command: ConnectSandbox, plan: Plan) -> None:
         event = SandboxRequested(
@@ -91,7 +102,7 @@ class Connect:
             address_after=self._last.address_after | addresses, port_after=max(ports, default=self._last.port_after)
         )
 
-    async def _make(self, context: Context, command: ConnectSandbox, plan: Plan, files: NameFileTexts) -> Sandbox:
+    async def _make(self, context: Context, command: ConnectSandbox, plan: Plan, files: Texts) -> Sandbox:
         try:
             await self._act(context, command, plan, files)
             sandbox = self._sandbox(context, command, plan)
@@ -101,17 +112,18 @@ class Connect:
             raise
         return sandbox
 
-    async def _act(self, context: Context, command: ConnectSandbox, plan: Plan, files: NameFileTexts) -> None:
+    async def _act(self, context: Context, command: ConnectSandbox, plan: Plan, files: Texts) -> None:
         try:
             with anyio.fail_after(_ACT_LIMIT_S):
                 await together(*self._steps(context, command, plan, files))
         except TimeoutError as error:
             raise DeadlineExceeded(f"network of container {command.container_id} took too long") from error
 
-    def _steps(self, context: Context, command: ConnectSandbox, plan: Plan, files: NameFileTexts) -> list[Step]:
+    def _steps(self, context: Context, command: ConnectSandbox, plan: Plan, files: Texts) -> list[Step]:
         if shared_with(command.mode):
             return []
-        steps: list[Step] = [partial(self._parts.name_files.write, command.container_id, files)]
+        # written anew: an address that changes from here on is told by UpdateLinks, which waits for its turn
+        steps: list[Step] = [partial(self._parts.name_files.write, command.container_id, files())]
         if command.mode != HOST:
             steps.append(partial(self._connect_endpoints, context, command.container_id, plan.endpoints))
         if plan.ports:

@@ -3,10 +3,11 @@
 from typing import Any
 
 from events.base import Command
-from events.messages.network import ConnectSandbox, DisconnectSandbox, RemoveSandboxFiles, Sandbox
+from events.messages.network import ConnectSandbox, DisconnectSandbox, RemoveSandboxFiles, Sandbox, UpdateLinks
 from handlers.context import Context, Handle
 from handlers.networks.connect import Connect
 from handlers.networks.disconnect import Disconnect, RemoveFiles
+from handlers.networks.links import update
 from handlers.networks.parts import Parts
 from handlers.networks.predefined import PredefinedNetworks
 from handlers.networks.reconcile import Reconcile
@@ -20,7 +21,7 @@ class NetworkHandler:
 
     def __init__(self, parts: Parts) -> None:
         networks = PredefinedNetworks(parts)
-        self._publisher = parts.publisher
+        self._parts, self._publisher = parts, parts.publisher
         self._turns = Turns(TURN_LIMIT_S)
         self._connect = Connect(parts, networks)
         self._disconnect = Disconnect(parts)
@@ -31,6 +32,7 @@ class NetworkHandler:
         """The table command -> coroutine."""
         return {
             ConnectSandbox: self._connect_sandbox,
+            UpdateLinks: self._update_links,
             DisconnectSandbox: self._disconnect_sandbox,
             RemoveSandboxFiles: self._remove_sandbox_files,
         }
@@ -46,6 +48,10 @@ class NetworkHandler:
     async def _connect_sandbox(self, context: Context, command: ConnectSandbox) -> Sandbox:
         async with self._turns.of(command.container_id):
             return await self._connect(context, command)
+
+    async def _update_links(self, context: Context, command: UpdateLinks) -> None:
+        async with self._turns.of(command.container_id):
+            await update(self._parts, context, command)
 
     async def _disconnect_sandbox(self, context: Context, command: DisconnectSandbox) -> None:
         async with self._turns.of(command.container_id):

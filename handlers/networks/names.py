@@ -4,12 +4,12 @@ Sources: https://docs.docker.com/engine/network/#dns-services, man 5 hosts, man 
 """
 
 import ipaddress
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
 from events.errors import InvalidParameter
-from events.messages.network import ConnectSandbox, Endpoint
+from events.messages.network import ConnectSandbox, Endpoint, LinkedNames
 from handlers.networks.settings import NetworkSettings
 
 HOST_GATEWAY = "host-gateway"
@@ -56,13 +56,17 @@ def texts(
     host: HostNames,
     settings: NetworkSettings,
     host_gateway: str,
+    addresses: Mapping[str, str],
 ) -> NameFileTexts:
-    """All three files. Raises InvalidParameter for an extra host that makes no sense."""
+    """All three files; `addresses` are those of linked containers, by id.
+
+    Raises InvalidParameter for an extra host that makes no sense.
+    """
     extra = tuple(_extra_host(line, settings.host_gateway or host_gateway) for line in command.extra_hosts)
     if command.mode == "host":
         hosts = _with_newline(host.hosts) + _lines(extra)
     else:
-        hosts = _lines((*_LOCAL_NAMES, *extra, *_own_names(command, endpoints)))
+        hosts = _lines((*_LOCAL_NAMES, *extra, *_linked(command.links, addresses), *_own_names(command, endpoints)))
     return NameFileTexts(
         hostname=f"{command.hostname}\n", hosts=hosts, resolv_conf=_resolv_conf(command, host, settings)
     )
@@ -73,6 +77,25 @@ def _own_names(command: ConnectSandbox, endpoints: Sequence[Endpoint]) -> tuple[
     if command.domainname:
         names = f"{command.hostname}.{command.domainname} {command.hostname}"
     return tuple((endpoint.address, names) for endpoint in endpoints if endpoint.address and command.hostname)
+
+
+def _linked(links: Sequence[LinkedNames], addresses: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    return tuple(
+        (addresses[link.container_id], " ".join(link.names)) for link in links if link.container_id in addresses
+    )
+
+
+def relinked(hosts: str, links: Sequence[LinkedNames], addresses: Mapping[str, str]) -> str:
+    """A hosts file with the present addresses of linked containers: only lines that begin with an alias change."""
+    wanted = {link.names[0]: addresses[link.container_id] for link in links if link.container_id in addresses}
+    return "".join(_readdressed(line, wanted) for line in hosts.splitlines(keepends=True))
+
+
+def _readdressed(line: str, wanted: Mapping[str, str]) -> str:
+    words = line.split()
+    if len(words) < 2 or words[1] not in wanted or words[0].startswith("#"):
+        return line
+    return line.replace(words[0], wanted[words[1]], 1)
 
 
 def _extra_host(line: str, host_gateway: str) -> tuple[str, str]:

@@ -1,6 +1,6 @@
 """What the network handler needs of network drivers, of the host's firewall and of port forwarding."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
@@ -112,6 +112,9 @@ class NameFiles(Protocol):
 
     async def write(self, container_id: str, texts: NameFileTexts) -> None:
         """Make or replace them (0644, root)."""
+
+    async def change_hosts(self, container_id: str, change: Callable[[str], str]) -> None:
+        """Rewrite the hosts file in place: a running container sees it. A very long one is left as it is."""
 
     async def remove(self, container_id: str) -> None:
         """Remove them; absent is fine."""

@@ -1,10 +1,11 @@
 """The network handler's drivers in memory; they keep the real ones' contracts and can be told to fail."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 
 import anyio
 import anyio.lowlevel
+import msgspec
 
 from events.errors import InvalidParameter, SystemFailure
 from events.messages.network import Endpoint, PublishedPort
@@ -139,6 +140,10 @@ class FakeNameFiles:
 
     async def host(self) -> HostNames:
         return self._host
+
+    async def change_hosts(self, container_id: str, change: Callable[[str], str]) -> None:
+        texts = self.written[container_id]
+        self.written[container_id] = msgspec.structs.replace(texts, hosts=change(texts.hosts))
 
     async def write(self, container_id: str, texts: NameFileTexts) -> None:
         self.written[container_id] = texts

@@ -17,6 +17,7 @@ Result = TypeVar("Result")
 _HOSTS = Path("/etc/hosts")
 _RESOLV_CONF = Path("/etc/resolv.conf")
 _SYSTEMD_RESOLV_CONF = Path("/run/systemd/resolve/resolv.conf")
+_HOSTS_CHARACTERS = 1024 * 1024  # a container may make its own as long as it likes
 _NAMES = ("hostname", "hosts", "resolv.conf")
 
 
@@ -38,6 +39,10 @@ class HostNameFiles:
     async def write(self, container_id: str, texts: NameFileTexts) -> None:
         """Make or replace them, each at once."""
         await self._in_thread(lambda: self._write(container_id, texts))
+
+    async def change_hosts(self, container_id: str, change: Callable[[str], str]) -> None:
+        """Rewrite the hosts file in place: it is mounted in the container, which may have written to it."""
+        await self._in_thread(lambda: _change(self._directory / container_id / "hosts", change))
 
     async def remove(self, container_id: str) -> None:
         """Remove them, and their directory if nothing else is in it; absent is fine."""
@@ -69,6 +74,16 @@ def _replace(path: Path, text: str) -> None:
     temporary.write_text(text)
     temporary.chmod(0o644)
     os.replace(temporary, path)  # noqa: PTH105  # says what it does
+
+
+def _change(path: Path, change: Callable[[str], str]) -> None:
+    with path.open("r+", errors="surrogateescape", newline="") as file:
+        before = file.read(_HOSTS_CHARACTERS + 1)
+        after = change(before)
+        if len(before) <= _HOSTS_CHARACTERS and after != before:
+            file.seek(0)
+            file.write(after)
+            file.truncate()
 
 
 def _temporary(path: Path) -> Path:

@@ -176,8 +176,6 @@ def test_a_bad_host_configuration_is_refused_in_dockers_words(host, text):
 @pytest.mark.parametrize(
     "host",
     [
-        HostConfig(links=("a:b",)),
-        HostConfig(storage_opt={"size": "1G"}),
         HostConfig(log_config=LogConfig(type="syslog")),
     ],
 )

@@ -1,8 +1,8 @@
 import pytest
 
 from events.errors import InvalidParameter
-from events.messages.network import ConnectSandbox, Endpoint
-from handlers.networks.names import HostNames, NameFileTexts, parse, render, texts
+from events.messages.network import ConnectSandbox, Endpoint, LinkedNames
+from handlers.networks.names import HostNames, NameFileTexts, parse, relinked, render, texts
 from handlers.networks.settings import NetworkSettings
 
 ENDPOINT = Endpoint(
@@ -25,10 +25,14 @@ LOCAL = (
 )
 
 
-def write(host: HostNames | None = None, settings: NetworkSettings | None = None, **wishes) -> NameFileTexts:
+def write(
+    host: HostNames | None = None, settings: NetworkSettings | None = None, addresses=None, **wishes
+) -> NameFileTexts:
     command = ConnectSandbox(container_id="c", container_name="web", hostname="web", **wishes)
     endpoints = (ENDPOINT,) if command.mode == "bridge" else ()
-    return texts(command, endpoints, host or HostNames(), settings or NetworkSettings(), host_gateway=ENDPOINT.gateway)
+    return texts(
+        command, endpoints, host or HostNames(), settings or NetworkSettings(), ENDPOINT.gateway, addresses or {}
+    )
 
 
 def test_hosts_has_local_names_then_extra_ones_then_its_own():
@@ -102,3 +106,20 @@ def test_wishes_hold_in_host_mode_too():
 def test_a_resolv_conf_survives_parsing_and_rendering():
     text = "nameserver 192.0.2.1\nsearch a b\noptions ndots:1 rotate\nsortlist 10.0.0.0\n"
     assert render(parse(text)) == text
+
+
+LINKED = (LinkedNames(container_id="d", names=("store", "dbhost", "db")),)
+
+
+def test_linked_containers_are_known_by_their_names():
+    lines = write(links=LINKED, addresses={"d": "172.17.0.9"}).hosts.splitlines()
+    assert "172.17.0.9\tstore dbhost db" in lines
+    assert not [line for line in write(links=LINKED).hosts.splitlines() if "store" in line]
+
+
+def test_only_the_line_of_an_alias_is_readdressed():
+    hosts = "# store\n1.1.1.1\tstore dbhost db\n2.2.2.2\tother store\n\n#1.1.1.1 store\nstore\n3.3.3.3 store"
+    assert relinked(hosts, LINKED, {"d": "9.9.9.9"}) == (
+        "# store\n9.9.9.9\tstore dbhost db\n2.2.2.2\tother store\n\n#1.1.1.1 store\nstore\n9.9.9.9 store"
+    )
+    assert relinked(hosts, LINKED, {}) == hosts
