@@ -133,7 +133,11 @@ def decode_record(stored: bytes) -> Record:
 
 def recorded(stored: bytes, digest: bytes) -> Recorded:
     """The event that stored bytes and their hash stand for. Raises LogBroken."""
-    record = decode_record(stored)
+    return decoded(decode_record(stored), digest)
+
+
+def decoded(record: Record, digest: bytes) -> Recorded:
+    """The event of a record. Raises LogBroken."""
     return Recorded(
         sequence=record.sequence,
         time_ns=record.time_ns,

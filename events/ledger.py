@@ -39,6 +39,11 @@ class Position(msgspec.Struct, frozen=True, kw_only=True):
     clock_ns: int = 0
     hash: bytes
 
+    @classmethod
+    def genesis(cls, log_id: str) -> "Position":
+        """Before the first event of a log."""
+        return cls(hash=chain.genesis(log_id))
+
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """An event that was admitted: as readers see it, and as it is stored."""

@@ -10,6 +10,7 @@ from events.log import LogBroken
 
 FILE_MODE = 0o600
 DIRECTORY_MODE = 0o700
+ARCHIVED = ".zst"
 _LOCK = "lock"
 
 
@@ -26,12 +27,27 @@ def segment_path(directory: Path, first: int) -> Path:
     return directory / f"log-{first:016d}.sqlite"
 
 
+def segments(directory: Path) -> list[Path]:
+    """The files of a log, oldest first; the last one is written to. A file whose archive is complete isn't one."""
+    found = {path.name.partition(".")[0]: path for path in directory.glob("log-*.sqlite")}
+    found |= {path.name.partition(".")[0]: path for path in directory.glob(f"log-*.sqlite{ARCHIVED}")}
+    return [found[name] for name in sorted(found)]
+
+
 def newest_segment(directory: Path) -> Path | None:
-    """The file that is written to; None in a new directory. Raises LogBroken when there are several."""
-    found = sorted(directory.glob("log-*.sqlite"))
-    if len(found) > 1:
-        raise LogBroken(f"{directory} has {len(found)} log files, this engine knows one: {found[-1].name} is too many")
-    return found[0] if found else None
+    """The file that is written to; None in a new directory. Raises LogBroken when that is an archive."""
+    found = segments(directory)
+    if found and found[-1].suffix == ARCHIVED:
+        raise LogBroken(f"the newest file of the log in {directory} is missing: {found[-1].name} is followed by none")
+    return found[-1] if found else None
+
+
+def clear_replaced(directory: Path) -> None:
+    """Remove what a killed process left: drafts, and files that their archive has replaced."""
+    kept = set(segments(directory))
+    for path in (*directory.glob("log-*.new"), *directory.glob("log-*.sqlite")):
+        if path not in kept:
+            path.unlink()
 
 
 def sync_directory(directory: Path) -> None:

@@ -22,7 +22,7 @@ class MemoryLog:
         self._clock = clock
         self._id = secrets.token_hex(16)
         self._entries: list[Entry] = []
-        self._ledger = Ledger(Position(hash=chain.genesis(self._id)), {})
+        self._ledger = Ledger(Position.genesis(self._id), {})
         self._tail = Tail(0, self._page)
 
     @property

@@ -4,42 +4,49 @@ import sqlite3
 from pathlib import Path
 from typing import Final
 
-FORMAT: Final = 1
+import msgspec
 
-_SCHEMA: Final = f"""
-PRAGMA user_version = {FORMAT};
-CREATE TABLE log (id TEXT NOT NULL) STRICT;
+from events.compression import new_dictionary
+from events.ledger import Position
+
+FORMAT: Final = 2
+
+_SCHEMA: Final = """
+PRAGMA user_version = {format};
+CREATE TABLE log (
+    id TEXT NOT NULL,
+    base BLOB NOT NULL,  -- JSON: where the log stood before this file's first event
+    dictionary BLOB NOT NULL  -- of the frames in `record`
+) STRICT;
 CREATE TABLE events (
     sequence INTEGER PRIMARY KEY,
-    stream TEXT NOT NULL,
+    stream INTEGER NOT NULL,  -- key of the stream's name
     version INTEGER NOT NULL,
-    type TEXT NOT NULL,
-    command_id TEXT NOT NULL,
-    replies INTEGER NOT NULL,  -- 1: it concludes its command
+    command INTEGER,  -- key of the command's id, where the event concludes it
     claims INTEGER NOT NULL,  -- 1: claims change hands with it
-    record BLOB NOT NULL,
+    record BLOB NOT NULL,  -- the event's JSON, a zstd frame
     hash BLOB NOT NULL
 ) STRICT;
 CREATE UNIQUE INDEX events_stream ON events (stream, version);
-CREATE INDEX events_replies ON events (command_id) WHERE replies = 1;
+CREATE INDEX events_command ON events (command) WHERE command IS NOT NULL;
 CREATE INDEX events_claims ON events (sequence) WHERE claims = 1;
 CREATE TRIGGER events_no_update BEFORE UPDATE ON events BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END;
 CREATE TRIGGER events_no_delete BEFORE DELETE ON events BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END;
 CREATE TRIGGER events_dense BEFORE INSERT ON events
-    WHEN NEW.sequence <> (SELECT coalesce(max(sequence), 0) + 1 FROM events)
+    WHEN NEW.sequence <> (SELECT coalesce(max(sequence), {before}) + 1 FROM events)
     BEGIN SELECT RAISE(ABORT, 'the log is dense'); END;
 CREATE TRIGGER log_no_update BEFORE UPDATE ON log BEGIN SELECT RAISE(ABORT, 'the log keeps its id'); END;
 CREATE TRIGGER log_no_delete BEFORE DELETE ON log BEGIN SELECT RAISE(ABORT, 'the log keeps its id'); END;
 """
 
 
-def create(path: Path, log_id: str) -> None:
-    """Fill an empty file with the tables of a new log and make it durable (blocking)."""
+def create(path: Path, log_id: str, base: Position) -> None:
+    """Fill an empty file with the tables of a log that goes on after `base`, and make it durable (blocking)."""
     connection = sqlite3.connect(path)
     try:
         connection.execute("PRAGMA synchronous = EXTRA")
-        connection.executescript(f"BEGIN; {_SCHEMA}")
-        connection.execute("INSERT INTO log VALUES (?)", (log_id,))
+        connection.executescript(f"BEGIN; {_SCHEMA.format(format=FORMAT, before=base.sequence)}")
+        connection.execute("INSERT INTO log VALUES (?, ?, ?)", (log_id, msgspec.json.encode(base), new_dictionary()))
         connection.commit()
     finally:
         connection.close()

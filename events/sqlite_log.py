@@ -13,20 +13,23 @@ from typing import Self
 import anyio
 from anyio.to_thread import run_sync
 
+from events.codec import decoded
 from events.envelope import Cause, Recorded
+from events.errors import Unavailable
 from events.group_commit import GroupCommit, Pending
 from events.ledger import ENGINE_STREAM, Clock, Draft, Entry, Ledger, prepare
 from events.log import Append, ClaimTaken, Listener, LogBroken, Stored, VersionConflict
-from events.log_directory import DirectoryLock, create_file, newest_segment, segment_path, sync_directory
+from events.log_directory import DirectoryLock
 from events.projections.state import State
-from events.segment import Segment, VersionTaken
-from events.segment_schema import create
+from events.segment_reader import VersionTaken
+from events.segments import Segments
 from events.snapshot_directory import SnapshotDirectory
 from events.snapshots import Snapshot
 from events.tail import PAGE_EVENTS, Tail
 
 KNOWN_STREAMS = 10_000
 CHECKED_EVENTS = 1000  # of the tail, at open
+SEGMENT_EVENTS = 100_000  # in one file
 CLOSE_TIMEOUT_S = 30
 
 LOGGER = logging.getLogger("shiplog.log")
@@ -35,18 +38,32 @@ LOGGER = logging.getLogger("shiplog.log")
 class SqliteLog:
     """An `EventLog` in a directory of its own. Make one with `SqliteLog.open`."""
 
-    def __init__(self, files: Segment, ledger: Ledger, clock: Clock, base: Snapshot | None = None) -> None:
+    def __init__(
+        self,
+        files: Segments,
+        ledger: Ledger,
+        clock: Clock,
+        base: Snapshot | None = None,
+        *,
+        segment_events: int = SEGMENT_EVENTS,
+    ) -> None:
         self.base = base  # what it was opened with: `replay` begins after it
         self._files = files
         self._ledger = ledger
         self._clock = clock
+        self._segment_events = segment_events
         self._tail = Tail(ledger.position.sequence, self._page)
         self._writer = GroupCommit(self._commit, self._tail.close)
 
     @classmethod
     @asynccontextmanager
     async def open(
-        cls, directory: Path, clock: Clock, snapshots: SnapshotDirectory | None = None
+        cls,
+        directory: Path,
+        clock: Clock,
+        snapshots: SnapshotDirectory | None = None,
+        *,
+        segment_events: int = SEGMENT_EVENTS,
     ) -> AsyncIterator[Self]:
         """Open the log in `directory`, or start a new one there, and run its writer until the end of the block.
 
@@ -55,10 +72,10 @@ class SqliteLog:
         """
         async with AsyncExitStack() as stack:
             stack.enter_context(await run_sync(DirectoryLock, directory))
-            files = await Segment.open(await run_sync(_newest_or_new, directory))
+            files = await Segments.open(directory, secrets.token_hex(16))
             stack.push_async_callback(_close_files, files)
             base = None if snapshots is None else await _base(files, snapshots)
-            log = cls(files, await _opened_ledger(files, base), clock, base)
+            log = cls(files, await _opened_ledger(files, base), clock, base, segment_events=segment_events)
             tasks = await stack.enter_async_context(anyio.create_task_group())
             stack.push_async_callback(log.aclose)
             tasks.start_soon(log._writer.run)
@@ -84,6 +101,7 @@ class SqliteLog:
         return await self._writer.append(prepare(appends, cause, reply))
 
     async def _commit(self, group: Sequence[Pending]) -> None:
+        await self._roll_when_full()
         await self._learn(self._ledger.unknown(pending.batch for pending in group))
         try:
             await self._store(group)
@@ -120,6 +138,22 @@ class SqliteLog:
                 pending.error = None
                 batches.append(pending.recorded)
         return batches
+
+    async def _roll_when_full(self) -> None:
+        """Go on in a new file; where that can't be made, in the old one."""
+        position = self._ledger.position
+        if position.sequence - self._files.active.base.sequence < self._segment_events:
+            return
+        try:
+            await self._files.roll(position)
+        except (OSError, Unavailable) as error:
+            LOGGER.warning("the log goes on in %s: %s", self._files.active.path.name, error)
+
+    async def archive(self, up_to: int) -> None:
+        """Compress the files whose events are all up to a sequence, after verifying them. Raises LogBroken, OSError."""
+        for segment in self._files.older:
+            if segment.last.sequence <= up_to and not segment.is_archived:
+                await self._files.archive(segment)
 
     def _publish(self, batches: Sequence[Sequence[Recorded]]) -> None:
         try:
@@ -159,8 +193,8 @@ class SqliteLog:
         if self.base is not None:
             state.restore(self.base.position.sequence, self.base.tables)
             self.base = None  # its tables are the state's now
-        async for page in self._files.replay(state.sequence, self.head):
-            state.apply(page)
+        async for rows, records in self._files.checked(state.sequence, self.head):
+            state.apply([decoded(record, row[6]) for row, record in zip(rows, records, strict=True)])
 
     def capture(self, state: State) -> Snapshot:
         """A snapshot of a state that listens to this log; call it on the event loop."""
@@ -210,22 +244,7 @@ def _as_read(entries: Iterable[Entry]) -> Sequence[Recorded]:
     return tuple(entry.recorded for entry in entries)
 
 
-def _newest_or_new(directory: Path) -> Path:
-    return newest_segment(directory) or _new_segment(directory)
-
-
-def _new_segment(directory: Path) -> Path:
-    """A first file; it has its name only once it is complete and durable."""
-    path = segment_path(directory, first=1)
-    draft = path.with_suffix(".new")
-    create_file(draft)
-    create(draft, secrets.token_hex(16))
-    draft.rename(path)
-    sync_directory(directory)
-    return path
-
-
-async def _base(files: Segment, snapshots: SnapshotDirectory) -> Snapshot | None:
+async def _base(files: Segments, snapshots: SnapshotDirectory) -> Snapshot | None:
     """The newest snapshot, which the log must bear out."""
     await run_sync(snapshots.prepare)
     snapshot = await run_sync(snapshots.newest, files.log_id)
@@ -239,7 +258,7 @@ async def _base(files: Segment, snapshots: SnapshotDirectory) -> Snapshot | None
     return snapshot
 
 
-async def _opened_ledger(files: Segment, base: Snapshot | None) -> Ledger:
+async def _opened_ledger(files: Segments, base: Snapshot | None) -> Ledger:
     position = await files.position()
     checked = max(1, position.sequence - CHECKED_EVENTS + 1)
     holders: dict[str, str] = {}
@@ -251,6 +270,6 @@ async def _opened_ledger(files: Segment, base: Snapshot | None) -> Ledger:
     return Ledger(position, holders)
 
 
-async def _close_files(files: Segment) -> None:
+async def _close_files(files: Segments) -> None:
     with anyio.move_on_after(CLOSE_TIMEOUT_S, shield=True):
         await files.close()

@@ -29,7 +29,11 @@ async def open_memory(_: Path, clock: SetClock) -> AsyncIterator[EventLog]:
     await log.aclose()
 
 
-@pytest.fixture(params=[open_memory, SqliteLog.open], ids=["memory", "sqlite"])
+def open_small_files(directory: Path, clock: SetClock) -> AbstractAsyncContextManager[EventLog]:
+    return SqliteLog.open(directory, clock, segment_events=3)
+
+
+@pytest.fixture(params=[open_memory, SqliteLog.open, open_small_files], ids=["memory", "sqlite", "many files"])
 def open_log(request: pytest.FixtureRequest, tmp_path: Path) -> Opener:
     def opener(clock: SetClock | None = None) -> AbstractAsyncContextManager[EventLog]:
         opened: AbstractAsyncContextManager[EventLog] = request.param(tmp_path / "log", clock or SetClock())

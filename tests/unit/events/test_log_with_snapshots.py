@@ -9,11 +9,14 @@ import anyio
 import pytest
 
 from daemon.snapshots import SnapshotTaker
+from events.compression import Records
 from events.envelope import ENGINE, Cause
+from events.ledger import Position
 from events.log import Append, ClaimTaken, LogBroken
 from events.messages.container import ContainerCreated, ContainerRenamed
 from events.messages.image import ImageCreateRequested, ImageTagged
 from events.projections.state import State
+from events.segment_schema import create
 from events.snapshot_directory import SnapshotDirectory
 from events.snapshots import fingerprint
 from events.sqlite_log import SqliteLog
@@ -49,6 +52,13 @@ async def take(log: SqliteLog, directory: Path) -> str:
 
 def edit(directory: Path, *statements: str) -> None:
     with closing(sqlite3.connect(directory / "log" / FILE)) as connection:
+        ((dictionary,),) = connection.execute("SELECT dictionary FROM log").fetchall()
+        records = Records(dictionary)
+        connection.create_function(
+            "swapped",
+            3,
+            lambda frame, old, new: records.pack(records.unpack(frame).replace(old.encode(), new.encode())),
+        )
         for (trigger,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'trigger'").fetchall():
             connection.execute(f"DROP TRIGGER {trigger}")
         for statement in statements:
@@ -102,10 +112,10 @@ async def test_a_history_that_was_written_anew_shows(tmp_path: Path) -> None:
         identity = log.id
         await append(log, 1)
         await take(log, tmp_path)
-    shutil.rmtree(tmp_path / "log")
+    (tmp_path / "log" / FILE).unlink()
+    create(tmp_path / "log" / FILE, identity, Position.genesis(identity))
     async with SqliteLog.open(tmp_path / "log", SetClock()) as log:
         await append(log, 7)
-    edit(tmp_path, f"UPDATE log SET id = '{identity}'")
     with pytest.raises(LogBroken, match="event 2 is not the one that a snapshot was made of"):
         async with open_log(tmp_path):
             pass
@@ -121,7 +131,10 @@ async def test_replay_checks_what_lies_behind_the_snapshot(
         await take(log, tmp_path)
         await append(log, 2)
         await append(log, 3)
-    edit(tmp_path, f"UPDATE events SET record = CAST(replace(record, 'i2', 'i9') AS BLOB) WHERE sequence = {sequence}")
+    edit(
+        tmp_path,
+        f"""UPDATE events SET record = swapped(record, '"schema":1', '"schema":2') WHERE sequence = {sequence}""",
+    )
     async with open_log(tmp_path) as log:
         with pytest.raises(LogBroken, match=f"event {sequence} does not fit the hash chain"):
             await log.replay(State())

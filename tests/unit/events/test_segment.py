@@ -6,7 +6,7 @@ import pytest
 
 from events.errors import EngineError, Unavailable
 from events.log import LogBroken
-from events.segment import VersionTaken, translated
+from events.segment_reader import VersionTaken, translated
 
 
 @pytest.mark.parametrize(

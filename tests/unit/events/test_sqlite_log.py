@@ -15,6 +15,7 @@ from pathlib import Path
 import anyio
 import pytest
 
+from events.compression import Records
 from events.envelope import ENGINE, Cause, Recorded
 from events.errors import Unavailable
 from events.log import Append, ClaimTaken, EventLog, LogBroken, VersionConflict
@@ -43,6 +44,13 @@ async def everything(log: EventLog) -> list[Recorded]:
 def edit(directory: Path, *statements: str) -> None:
     """Change the closed file as somebody would who wants to hide something."""
     with closing(sqlite3.connect(directory / "log" / FILE)) as connection:
+        ((dictionary,),) = connection.execute("SELECT dictionary FROM log").fetchall()
+        records = Records(dictionary)
+        connection.create_function(
+            "swapped",
+            3,
+            lambda frame, old, new: records.pack(records.unpack(frame).replace(old.encode(), new.encode())),
+        )
         for (trigger,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'trigger'").fetchall():
             connection.execute(f"DROP TRIGGER {trigger}")
         for statement in statements:
@@ -140,7 +148,7 @@ async def test_modes_keep_others_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "statement",
     [
-        "UPDATE events SET type = 'x' WHERE sequence = 1",
+        "UPDATE events SET version = 7 WHERE sequence = 1",
         "DELETE FROM events WHERE sequence = 2",
         "INSERT OR REPLACE INTO events SELECT * FROM events WHERE sequence = 1",
         "UPDATE log SET id = 'x'",
@@ -160,17 +168,17 @@ async def test_the_database_refuses_changes(tmp_path: Path, statement: str) -> N
     ("statement", "named"),
     [
         (
-            "UPDATE events SET record = CAST(replace(record, '\"2\"', '\"7\"') AS BLOB) WHERE sequence = 3",
+            "UPDATE events SET record = swapped(record, '\"2\"', '\"7\"') WHERE sequence = 3",
             "event 3 does",
         ),
         ("UPDATE events SET hash = randomblob(32) WHERE sequence = 4", "event 4 does not fit"),
         ("DELETE FROM events WHERE sequence = 5", "event 5 is missing"),
         ("DELETE FROM events WHERE sequence = 1", "event 1 is missing"),
-        ("UPDATE events SET type = 'container.removed' WHERE sequence = 2", "event 2 has index columns"),
-        ("UPDATE events SET command_id = 'x' WHERE sequence = 2", "event 2 has index columns"),
-        ("UPDATE events SET stream = 'a/2' WHERE sequence = 2", "event 2 has index columns"),
+        ("UPDATE events SET version = 9 WHERE sequence = 2", "event 2 has index columns"),
+        ("UPDATE events SET command = 7 WHERE sequence = 2", "event 2 has index columns"),
+        ("UPDATE events SET stream = 7 WHERE sequence = 2", "event 2 has index columns"),
         ("UPDATE events SET claims = 0 WHERE sequence = 1", "event 1 has index columns"),
-        ("UPDATE events SET replies = 1 WHERE sequence = 1", "event 1 has index columns"),
+        ("UPDATE events SET record = x'7b7d' WHERE sequence = 1", "event 1: a stored event can't be unpacked"),
         ("UPDATE log SET id = 'another'", "event 1 does not fit"),
     ],
 )
@@ -200,7 +208,7 @@ async def test_reordered_events_are_noticed(tmp_path: Path) -> None:
 async def test_a_flipped_bit_before_the_checked_tail_is_found_by_verify(tmp_path: Path) -> None:
     async with open_log(tmp_path) as log:
         await log.append([on("a/1", CHECKED_EVENTS + 5)], cause=CAUSE)
-    edit(tmp_path, "UPDATE events SET record = CAST(replace(record, '\"2\"', '\"3\"') AS BLOB) WHERE sequence = 3")
+    edit(tmp_path, "UPDATE events SET record = swapped(record, '\"2\"', '\"3\"') WHERE sequence = 3")
     async with open_log(tmp_path) as log:
         await log.verify(first=4)
         with pytest.raises(LogBroken, match="event 3 does not fit"):
@@ -219,7 +227,7 @@ async def test_somebody_else_who_writes_breaks_the_log(tmp_path: Path) -> None:
     async with open_log(tmp_path) as log:
         await log.append([on("a/1")], cause=CAUSE)
         with closing(sqlite3.connect(tmp_path / "log" / FILE)) as connection:
-            connection.execute("INSERT INTO events VALUES (2, 'a/1', 2, 'x', '', 0, 0, x'7b7d', x'00')")
+            connection.execute("INSERT INTO events VALUES (2, 7, 2, NULL, 0, x'7b7d', x'00')")
             connection.commit()
         with pytest.raises(LogBroken):
             await log.append([on("a/1")], cause=CAUSE)

@@ -1,0 +1,196 @@
+"""Files of the log that are complete: as they were written, or compressed into an archive.
+
+An archive is a zstd file: a skippable frame that says what is in it, then the SQLite file as it was. It is opened in
+memory, the whole of it. https://www.rfc-editor.org/rfc/rfc8878#name-skippable-frames
+"""
+
+import os
+import sqlite3
+import threading
+from contextlib import closing
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+import msgspec
+import zstandard
+from anyio.to_thread import run_sync
+from typing_extensions import override
+
+from events.errors import SystemFailure
+from events.ledger import Position
+from events.log import LogBroken
+from events.log_directory import ARCHIVED, create_file, sync_directory, sync_file
+from events.segment_reader import REPLAYED_ROWS, SegmentReader, translated
+from events.segment_rows import Rows, read_base
+from events.segment_schema import FORMAT
+
+_SKIPPABLE: Final = 0x184D2A53.to_bytes(4, "little")
+_LENGTH_BYTES: Final = 4
+_LEVEL: Final = 9
+_CHUNK_BYTES: Final = 1 << 20
+
+
+class ArchiveHeader(msgspec.Struct, frozen=True, kw_only=True):
+    """What an archive says of itself; `size_bytes` is the SQLite file's."""
+
+    log_id: str
+    base: Position  # before its first event
+    last: Position  # its last event
+    size_bytes: int
+
+
+class OlderSegment(SegmentReader):
+    """Opened when it is first asked, closed by `close`; asked again it is opened again."""
+
+    def __init__(self, path: Path, rows: Rows, last: Position) -> None:
+        super().__init__(rows)
+        self.path = path
+        self.last = last
+        self._lock = threading.Lock()
+        self._connection: sqlite3.Connection | None = None
+
+    @classmethod
+    def read(cls, path: Path) -> "OlderSegment":
+        """What a file says of itself (blocking). Raises LogBroken."""
+        if path.suffix == ARCHIVED:
+            with path.open("rb") as file:
+                header = read_header(file, path)
+            return cls(path, Rows(header.log_id, header.base), header.last)
+        try:
+            with closing(_opened(path)) as connection:
+                rows = _rows(connection, path)
+                return cls(path, rows, _last(connection, rows))
+        except sqlite3.Error as error:
+            raise translated(error) from error
+
+    @property
+    def is_archived(self) -> bool:
+        """Whether it is compressed."""
+        return self.path.suffix == ARCHIVED
+
+    @override
+    async def fetch(self, sql: str, *parameters: object) -> list[Any]:
+        """Rows of a query."""
+        return await run_sync(self.select, sql, parameters)
+
+    def select(self, sql: str, parameters: tuple[object, ...] = ()) -> list[Any]:
+        """The same (blocking)."""
+        try:
+            with self._lock:
+                if self._connection is None:
+                    self._connection = _opened(self.path)
+                    self.rows = _rows(self._connection, self.path)
+                return self._connection.execute(sql, parameters).fetchall()
+        except sqlite3.Error as error:
+            raise translated(error) from error
+
+    def close(self) -> None:
+        """Let go of file and memory (blocking)."""
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+
+    def verify(self) -> None:
+        """Check every event of it, and that it ends where the next file begins (blocking). Raises LogBroken."""
+        after, previous = self.base.sequence, self.base.hash
+        while after < self.last.sequence:
+            sql = "SELECT * FROM events WHERE sequence > ? ORDER BY sequence LIMIT ?"
+            found = self.select(sql, (after, REPLAYED_ROWS))
+            self.rows.checked(found, previous, after)
+            after, previous = found[-1][0], found[-1][6]
+        if previous != self.last.hash:
+            raise LogBroken(f"event {after} isn't the one that {self.path.name} ends with")
+
+    def archived(self) -> "OlderSegment":
+        """Verify it, replace the file by an archive of it, and return that (blocking).
+
+        Raises LogBroken, OSError; then the file is as it was.
+        """
+        self.verify()
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+            _settle(self.path)
+            path = self.path.with_name(self.path.name + ARCHIVED)
+            draft = path.with_name(path.name + ".new")
+            header = ArchiveHeader(
+                log_id=self.rows.log_id,
+                base=self.base,
+                last=self.last,
+                size_bytes=self.path.stat().st_size,
+            )
+            create_file(draft)
+            _compress(self.path, draft, header)
+            sync_file(draft)
+            archive = OlderSegment(draft, self.rows, self.last)
+            archive.verify()
+            archive.close()
+            draft.rename(path)
+            sync_directory(path.parent)
+            self.path.unlink()
+            sync_directory(path.parent)
+        return OlderSegment(path, self.rows, self.last)
+
+
+def read_header(file: BinaryIO, path: Path) -> ArchiveHeader:
+    """What is in an archive. Raises LogBroken."""
+    magic, length = file.read(len(_SKIPPABLE)), int.from_bytes(file.read(_LENGTH_BYTES), "little")
+    try:
+        if magic == _SKIPPABLE:
+            return msgspec.json.decode(file.read(length), type=ArchiveHeader)
+    except msgspec.MsgspecError:
+        pass
+    raise LogBroken(f"{path} isn't an archive of this engine's log, or its beginning is damaged")
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    if path.suffix != ARCHIVED and not path.name.endswith(f"{ARCHIVED}.new"):
+        connection = sqlite3.connect(path, check_same_thread=False)
+        connection.execute("PRAGMA query_only = ON")
+        return connection
+    with path.open("rb") as file:
+        header = read_header(file, path)
+        try:
+            with zstandard.ZstdDecompressor().stream_reader(file) as content:
+                whole = content.read(header.size_bytes + 1)
+        except zstandard.ZstdError as error:
+            raise LogBroken(f"{path} can't be unpacked: {error}") from error
+    if len(whole) != header.size_bytes:
+        raise LogBroken(f"{path} is incomplete")
+    connection = sqlite3.connect(":memory:", check_same_thread=False)
+    connection.deserialize(whole)
+    return connection
+
+
+def _rows(connection: sqlite3.Connection, path: Path) -> Rows:
+    ((version,),) = connection.execute("PRAGMA user_version").fetchall()
+    if version != FORMAT:
+        raise LogBroken(f"{path} has format {version}, this engine knows {FORMAT}")
+    ((log_id, base, dictionary),) = connection.execute("SELECT id, base, dictionary FROM log").fetchall()
+    return Rows(str(log_id), read_base(base), dictionary)
+
+
+def _last(connection: sqlite3.Connection, rows: Rows) -> Position:
+    found = connection.execute("SELECT record, hash FROM events ORDER BY sequence DESC LIMIT 1").fetchall()
+    if not found:
+        return rows.base
+    record = rows.record(found[0][0])
+    return Position(sequence=record.sequence, time_ns=record.time_ns, clock_ns=record.clock_ns, hash=found[0][1])
+
+
+def _settle(path: Path) -> None:
+    """Leave everything in the one file: nothing in a write-ahead log beside it."""
+    with closing(sqlite3.connect(path)) as connection:
+        ((mode,),) = connection.execute("PRAGMA journal_mode = DELETE").fetchall()
+    if mode != "delete":
+        raise SystemFailure(f"{path} is in use by another program: it is not archived now")
+
+
+def _compress(source: Path, target: Path, header: ArchiveHeader) -> None:
+    encoded = msgspec.json.encode(header)
+    with source.open("rb") as read, target.open("r+b") as written:
+        written.write(_SKIPPABLE + len(encoded).to_bytes(_LENGTH_BYTES, "little") + encoded)
+        compressor = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True)
+        compressor.copy_stream(read, written, size=os.fstat(read.fileno()).st_size)

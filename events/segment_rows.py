@@ -1,0 +1,110 @@
+"""An event as a row of a log file; without it what is hashed and how it is kept would be tangled.
+
+A row's `record` unpacks to exactly the bytes that are hashed. Its other columns are indexes of them; `checked` compares
+them. Streams and commands are found by a key of eight bytes: a hash of the name, keyed with the log's id, so that
+nobody can choose names that meet.
+"""
+
+from collections.abc import Iterator, Sequence
+from hashlib import blake2b
+from typing import Any
+
+import msgspec
+
+from events import chain, codec
+from events.codec import Record
+from events.compression import Records
+from events.envelope import Recorded
+from events.ledger import Entry, Position
+from events.log import LogBroken
+
+Row = Sequence[Any]  # sequence, stream, version, command, claims, record, hash
+
+
+class Rows:
+    """Rows of one file."""
+
+    def __init__(self, log_id: str, base: Position, dictionary: bytes | None = None) -> None:
+        """Without the dictionary names have keys, and frames can't be opened.
+
+        Raises LogBroken for a file that begins as no log of this id does."""
+        if base.sequence == 0 and base != Position.genesis(log_id):
+            raise LogBroken("event 1 does not fit the hash chain: its file doesn't begin as this log does")
+        self.log_id = log_id
+        self.base = base
+        self._records = Records(dictionary or b"")
+        self._key = log_id.encode()[:64]
+
+    def key(self, name: str) -> int:
+        """Under which a stream or command is found."""
+        return int.from_bytes(blake2b(name.encode(), digest_size=8, key=self._key).digest(), "big", signed=True)
+
+    def made(self, entry: Entry) -> tuple[object, ...]:
+        """The row of an event that was admitted."""
+        event = entry.recorded
+        return (
+            event.sequence,
+            self.key(event.stream),
+            event.version,
+            None if event.reply is None else self.key(event.cause.command_id),
+            entry.changes_claims,
+            self._records.pack(entry.stored),
+            event.hash,
+        )
+
+    def stored(self, frame: bytes) -> bytes:
+        """The bytes that are hashed. Raises LogBroken."""
+        return self._records.unpack(frame)
+
+    def record(self, frame: bytes) -> Record:
+        """An event's fields. Raises LogBroken."""
+        return codec.decode_record(self._records.unpack(frame))
+
+    def recorded(self, frame: bytes, digest: bytes) -> Recorded:
+        """An event. Raises LogBroken."""
+        return codec.recorded(self._records.unpack(frame), digest)
+
+    def checked(self, rows: Sequence[Row], previous: bytes, after: int) -> list[Record]:
+        """The records of rows that must follow on event `after` with hash `previous`, columns included.
+
+        Raises LogBroken that names the first bad sequence.
+        """
+        if not rows:
+            raise LogBroken(f"event {after + 1} is missing from the log")
+        found = []
+        for row, stored in zip(rows, self._links(rows, previous, after), strict=True):
+            record = codec.decode_record(stored)
+            self._check_columns(row, record)
+            found.append(record)
+        return found
+
+    def _links(self, rows: Sequence[Row], previous: bytes, after: int) -> Iterator[bytes]:
+        for expected, row in enumerate(rows, start=after + 1):
+            if row[0] != expected:
+                raise LogBroken(f"event {expected} is missing from the log")
+            try:
+                stored = self._records.unpack(row[5])
+            except LogBroken as error:
+                raise LogBroken(f"event {expected}: {error}") from error
+            previous = chain.check(previous, expected - 1, ((expected, stored, row[6]),))
+            yield stored
+
+    def _check_columns(self, row: Row, record: Record) -> None:
+        replies = record.reply is not codec.NO_REPLY and record.reply != codec.NO_REPLY
+        told = (
+            record.sequence,
+            self.key(record.stream),
+            record.version,
+            self.key(record.cause.command_id) if replies else None,
+            bool(record.take or record.release),
+        )
+        if told != tuple(row[:5]):
+            raise LogBroken(f"event {row[0]} has index columns that differ from its record")
+
+
+def read_base(encoded: bytes) -> Position:
+    """Where the log stood before a file. Raises LogBroken."""
+    try:
+        return msgspec.json.decode(encoded, type=Position)
+    except msgspec.MsgspecError as error:
+        raise LogBroken(f"a log file's beginning can't be read: {error}") from error
