@@ -89,6 +89,7 @@ class Context:
         self.ids = services.ids
         self.keyring = services.keyring
         self._sent = 0
+        self.is_concluded = False  # whether the log has the command's answer
 
     def on_behalf_of(self, cause: Cause) -> "Context":
         """The same services for another cause: recovery concludes a command under the id of its intent."""
@@ -116,7 +117,9 @@ class Context:
         reply = None
         if answer is not msgspec.UNSET:
             reply = msgspec.json.encode(_reply(answer))
-        return await self.log.append(batch, cause=self.cause, reply=reply)
+        recorded = await self.log.append(batch, cause=self.cause, reply=reply)
+        self.is_concluded |= reply is not None
+        return recorded
 
     async def decide(self, decision: Callable[[], Append], *, answer: object = msgspec.UNSET) -> int:
         """Append what `decision` chooses from the present state, deciding again while others are faster.

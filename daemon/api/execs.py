@@ -72,12 +72,12 @@ def exec_config(body: ExecBody, version: tuple[int, int]) -> ExecConfig:
 async def start_exec(engine: Engine, request: Request) -> Answer:
     """`POST /exec/{id}/start`: detached, or joined to the process."""
     body = await read_body(request, ExecStartBody, optional=True)
-    process = find_exec(engine.state, request.parameters["id"])
     size = body.console_size if request.version >= (1, 42) else (0, 0)
-    command = StartExec(exec_id=process.id, detach=body.detach, tty=body.tty, console_size=size)
+    command = StartExec(exec_id=request.parameters["id"], detach=body.detach, tty=body.tty, console_size=size)
     if body.detach:
         _, headers = await send(engine, request, command)
         return empty(200, headers)
+    process = find_exec(engine.state, command.exec_id)
     check_startable(process)
     kind = stream_type(request.version, is_terminal=body.tty)
     return Hijack(content_type=kind, run=ExecAttachment(engine, request, process, command).run)

@@ -9,11 +9,12 @@ from typing import Any
 import anyio
 import msgspec
 
-from daemon.refusals import record_refusal
+from daemon.refusals import TARGET_CHARACTERS, record_refusal
 from events.base import Command
 from events.envelope import REPEATABLE, Cause, CommandEnvelope, Failure, Reply
 from events.errors import DeadlineExceeded, EngineError, NotModified, Unsupported
 from events.log import LogBroken
+from events.messages.system import CommandSatisfied
 from handlers.context import Context, Handle, Services
 
 LOGGER = logging.getLogger(__name__)
@@ -100,6 +101,7 @@ class Dispatcher:
         try:
             command, handle = self._decode(envelope)
             answer = await self._within_deadline(handle, context, command, envelope.deadline_ns)
+            await self._conclude_satisfied(context, envelope, command, answer)
         except EngineError as error:
             return await self._refuse(context, envelope, command, error)
         except Exception as error:
@@ -125,13 +127,23 @@ class Dispatcher:
             raise DeadlineExceeded("the command took longer than its deadline and was undone")
         return None
 
+    async def _conclude_satisfied(
+        self, context: Context, envelope: CommandEnvelope, command: Command[Any], answer: object
+    ) -> None:
+        """A client's command that had nothing to change leaves a trace too, and a repeat gets its answer."""
+        if not _is_clients(envelope) or context.is_concluded:
+            return
+        if await self._services.log.reply_to(envelope.id) is None:
+            target = target_of(command)[:TARGET_CHARACTERS]
+            event = CommandSatisfied(command=envelope.type, target=target)
+            await context.append(f"command/{envelope.id}", event, answer=answer)
+
     async def _refuse(
         self, context: Context, envelope: CommandEnvelope, command: Command[Any] | None, error: EngineError
     ) -> Reply:
         """A client's refused command leaves a trace; steps of a command are told by its own outcome."""
         reply = Reply(failure=failure_of(error))
-        asked_by_client = envelope.actor.kind in CLIENTS and "." not in envelope.id
-        if asked_by_client and not isinstance(error, LogBroken):
+        if _is_clients(envelope) and not isinstance(error, LogBroken):
             recorded = Failure(kind=error.kind, message=error.recorded[:MESSAGE_CHARACTERS])
             await record_refusal(
                 self._services.log,
@@ -144,6 +156,11 @@ class Dispatcher:
         if not isinstance(error, NotModified):
             LOGGER.info("%s refused (%s): %s", envelope.type, error.kind, error.recorded[:MESSAGE_CHARACTERS])
         return msgspec.structs.replace(reply, sequence=self._services.state.sequence)
+
+
+def _is_clients(envelope: CommandEnvelope) -> bool:
+    """Whether a client has asked for it, and not another command for one of its steps."""
+    return envelope.actor.kind in CLIENTS and "." not in envelope.id
 
 
 def failure_of(error: EngineError) -> Failure:

@@ -45,6 +45,14 @@ class CommandRefused(Event, frozen=True, kw_only=True):
     reason: str
 
 
+class CommandSatisfied(Event, frozen=True, kw_only=True):
+    """A client's command found everything as it asks for: nothing had to change. Stream `command/<id>`."""
+
+    TYPE: ClassVar[str] = "system.command_satisfied"
+    command: str  # TYPE of the command
+    target: str  # the object it is about, as far as it is known
+
+
 class OrphanRemoved(Event, frozen=True, kw_only=True):
     """Recovery found something with the engine's mark that no projection knows, and removed it."""
 

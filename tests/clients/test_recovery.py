@@ -1,9 +1,7 @@
 """A daemon that is killed, and containers that don't notice."""
 
-import random
 import subprocess
 import sys
-import threading
 import time
 from datetime import datetime
 
@@ -98,45 +96,6 @@ def test_the_bus_dies_with_requests_in_flight(engine):
     time.sleep(0.15)
     subprocess.run(["kill", "-9", str(bus)], check=True)
     assert sorted(run.communicate(timeout=60)[0] for run in runs) == [b"0\n", b"1\n", b"2\n", b"3\n"]
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_killed_at_any_time_nothing_is_lost_and_nothing_is_left(engine, seed):
-    chance = random.Random(seed)
-    confirmed: set[str] = set()
-    stop = threading.Event()
-
-    def work(worker: int) -> None:
-        for number in range(100):
-            if stop.is_set():
-                return
-            name = f"w{worker}n{number}"
-            if engine.docker("run", "-d", "--name", name, "busybox", "sleep", "600", check=False).returncode == 0:
-                confirmed.add(name)
-                if number % 2 and engine.docker("rm", "-f", name, check=False).returncode == 0:
-                    confirmed.discard(name)
-                elif number % 2:
-                    confirmed.discard(name)  # begun and not confirmed: either is right
-
-    workers = [threading.Thread(target=work, args=(number,)) for number in range(2)]
-    for worker in workers:
-        worker.start()
-    for _ in range(2):
-        time.sleep(chance.uniform(0.3, 0.9))
-        engine.restart()
-    stop.set()
-    for worker in workers:
-        worker.join(60)
-    listed = dict(line.split() for line in engine.out("ps", "-a", "--format", "{{.Names}} {{.State}}").splitlines())
-    assert {name: listed.get(name) for name in confirmed} == dict.fromkeys(confirmed, "running")
-    assert set(listed.values()) <= {"running", "created", "exited"}
-    ids = engine.out("ps", "-aq").split()
-    if ids:
-        engine.docker("rm", "-f", *ids)
-    engine.docker("run", "--rm", "busybox", "true")
-    assert engine.stop() == 0
-    assert engine.leftovers() == []
-    assert sorted(path.name for path in (engine.data_root / "containers").iterdir()) == []
 
 
 def test_a_failed_start_is_undone_and_told(engine):

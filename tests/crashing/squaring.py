@@ -31,6 +31,7 @@ class Log(msgspec.Struct, frozen=True):
     state: State
     head: int
     claims: frozenset[str]
+    commands: frozenset[str]  # ids of those that left an event
 
     @property
     def live(self) -> tuple[Container, ...]:
@@ -49,12 +50,13 @@ def read_log(directory: Path) -> Log:
 
 
 async def _fold(directory: Path) -> Log:
-    state = State()
+    state, commands = State(), set()
     async with SqliteLog.open(directory, SystemClock()) as log:
         await log.verify()
         async for recorded in log.read(limit=0):
             state.apply((recorded,))
-        return Log(state, log.head, frozenset(log._ledger.holders))
+            commands.add(recorded.cause.command_id)
+        return Log(state, log.head, frozenset(log._ledger.holders), frozenset(commands))
 
 
 def open_intents(log: Log) -> Iterator[str]:
@@ -201,10 +203,11 @@ def _pinned(log: Log) -> Iterator[Container]:
 def _processes(engine: EngineUnderTest, log: Log) -> Iterator[str]:
     """One conmon for each process of a container, one bus, one forwarder at most, and the daemon."""
     monitors = []
+    daemon = engine.process.pid if engine.process is not None else 0
     for pid, arguments in engine._processes(forwarders=True):
         if "conmon" in arguments.split(" ", 1)[0]:
             monitors.append(arguments.split(" -b ")[-1].split()[0])
-        elif not ("nats-server" in arguments or "tests.crashing" in arguments or "forward" in arguments):
+        elif not (pid == daemon or "nats-server" in arguments or "forward" in arguments):
             yield f"process {pid}: {arguments}"
     expected = sum(1 + len(_running_execs(log, c.id)) for c in log.live)
     if len(monitors) != expected:

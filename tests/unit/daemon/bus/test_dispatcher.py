@@ -9,10 +9,10 @@ from events.envelope import Actor, CommandEnvelope, Failure, Recorded
 from events.errors import Conflict, EngineError
 from events.memory_log import MemoryLog
 from events.messages.container import ContainerAccessed, RecordAccess
-from events.messages.system import CommandRefused
+from events.messages.system import CommandRefused, CommandSatisfied
 from events.projections.state import State
 from handlers.containers.errors import InvalidEnvironment
-from handlers.context import RandomIds, Services, SystemClock
+from handlers.context import Handle, RandomIds, Services, SystemClock
 from tests.fakes.keyring import MemoryKeyring
 
 CLIENT = Actor(kind="unix", uid=1000, gid=1000, pid=42, user_agent="test")
@@ -63,7 +63,11 @@ class Handler:
         await context.append("container/c", event, answer=None)
 
 
-def dispatcher(handler: Handler, log: MemoryLog) -> Dispatcher:
+async def satisfied(_context, _command):
+    """A handler that finds nothing to change."""
+
+
+def dispatcher(handler: Handle, log: MemoryLog) -> Dispatcher:
     return Dispatcher({RecordAccess.TYPE: (RecordAccess, handler)}, services(log))
 
 
@@ -97,6 +101,22 @@ async def test_a_repeat_after_a_restart_gets_the_recorded_answer():
     reply = await dispatcher(second, log).handle(envelope())
     assert (first.runs, second.runs) == (1, 0)
     assert reply.failure is None
+
+
+async def test_a_command_that_has_nothing_to_change_leaves_a_trace_and_its_answer_is_repeated():
+    log, again = MemoryLog(SystemClock()), Handler()
+    reply = await dispatcher(satisfied, log).handle(envelope())
+    (recorded,) = await events_of(log)
+    assert recorded.event == CommandSatisfied(command="container.record_access", target="web")
+    assert recorded.cause.actor == CLIENT
+    assert (await dispatcher(again, log).handle(envelope())).answer == reply.answer
+    assert again.runs == 0
+
+
+async def test_a_step_that_has_nothing_to_change_leaves_none():
+    log = MemoryLog(SystemClock())
+    await dispatcher(satisfied, log).handle(envelope("one.1"))
+    assert await events_of(log) == []
 
 
 async def test_a_refusal_is_in_the_log_with_its_reason_and_its_actor_and_is_repeated():

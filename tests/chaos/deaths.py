@@ -1,0 +1,80 @@
+"""How a daemon ends: at a point, at a point of one command, or at any time; and perhaps once more while it recovers."""
+
+import random
+
+import msgspec
+
+COMMANDS = (
+    "container.create",
+    "container.start",
+    "container.stop",
+    "container.kill",
+    "container.restart",
+    "container.remove",
+    "container.rename",
+    "container.settle_exit",
+    "container.pause",
+    "container.unpause",
+    "exec.create",
+    "exec.start",
+    "exec.create_process",
+    "exec.start_process",
+    "exec.delete_process",
+    "image.load",
+    "image.import",
+    "image.tag",
+    "image.remove",
+    "image.acquire",
+    "image.release",
+    "layer.apply",
+    "layer.create_container_layer",
+    "layer.mount",
+    "layer.unmount",
+    "layer.release",
+    "layer.remove_container_layer",
+    "network.connect_sandbox",
+    "network.disconnect_sandbox",
+    "network.remove_sandbox_files",
+    "volume.create",
+    "volume.acquire",
+    "volume.populate",
+    "volume.mount",
+    "volume.unmount",
+    "volume.release",
+    "volume.remove",
+)
+_SLOW = "*/{step}=delay:{seconds}@{first}*3"
+_DRIVERS = "graph runtime bridge ports local content keys".split()
+_STEPS = (*(f"{driver}.*/*" for driver in _DRIVERS), "*_requested/*")
+
+
+class Death(msgspec.Struct, frozen=True, kw_only=True):
+    """Rules for `daemon/failpoints.py`, and when the daemon is killed from outside if no rule does it."""
+
+    rules: tuple[str, ...] = ()
+    after_s: float
+    recovery_rule: str = ""
+
+    @property
+    def is_at_a_point(self) -> bool:
+        """Whether a rule is to do it."""
+        return any("=kill" in rule for rule in self.rules)
+
+
+def choose(chance: random.Random, longest_s: float) -> Death:
+    """A death from a seed; work that no rule ends goes on for `longest_s`."""
+    rules = []
+    if chance.random() < 0.25:
+        slow = _SLOW.format(step=chance.choice(_STEPS), seconds=chance.choice(("0.05", "0.3")), first=1)
+        rules.append(slow)
+    kind, after_s = chance.random(), longest_s
+    if kind < 0.5:
+        rules.append(f"{chance.choice(COMMANDS)}/*=kill@{chance.randrange(1, 16)}")
+    elif kind < 0.75:
+        rules.append(f"*=kill@{chance.randrange(1, 500)}")
+    else:
+        after_s = chance.uniform(0.02, longest_s)
+    recovery = ""
+    if chance.random() < 0.35:
+        recovery = chance.choice(("recovery/*", "*")) + f"=kill@{chance.randrange(1, 40)}"
+    return Death(rules=tuple(rules), after_s=after_s, recovery_rule=recovery)

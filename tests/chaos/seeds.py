@@ -1,0 +1,306 @@
+"""One seed from its first request to the last check."""
+
+import random
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, Self
+
+import msgspec
+from typing_extensions import override
+
+from events.projections.containers import Container
+from tests.chaos import deaths, witnesses
+from tests.chaos.clients import Client, Deed, ask
+from tests.chaos.control import Control
+from tests.chaos.operations import CODE
+from tests.crashing import squaring
+from tests.crashing.world import BYSTANDER, World
+
+CLIENTS = 3
+LONGEST_S = 1.2  # that clients go on, when nothing ends it sooner
+PATIENCE_S = 60.0  # for what goes on after an answer, or beside the API after a start
+DEATH_S = 20.0
+KILLED = frozenset({137, 143})  # exit codes of who was killed, or told to end before it could heed that
+SEEDS_PER_ENGINE = 20  # its log grows with each
+
+
+class Wrong(AssertionError):
+    """A promise was broken."""
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a seed."""
+
+    seed: int
+    point: str = ""  # `<operation> <point>` at which the daemon killed itself
+    recovery_point: str = ""
+    recovery_s: float = 0.0
+    requests: int = 0
+    confirmed: int = 0
+    lost: int = 0  # confirmed commands without an event in the log
+    leaked: int = 0  # differences between host and log that stayed
+    visits: int = 0  # of the published port
+    failed_visits: int = 0
+    wrong: tuple[str, ...] = ()
+    whole_s: float = 0.0
+
+
+class ChaosWorld(World):
+    """The daemon itself, with failpoints that the test sets, and a container that is visited all the time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.failpoints = Control(self.engine.directory / "failpoints")
+        self.visitor = witnesses.Visitor(self.engine.namespace)
+        self.seeds = 0
+
+    @override
+    def boot(self) -> None:
+        """Start the daemon."""
+        self.engine.start(environment=self.failpoints.environment)
+
+    @override
+    def furnish(self) -> None:
+        """What is there before and after every seed."""
+        self.engine.load_busybox()
+        witnesses.make_bystander(self)
+        self.visitor.start()
+
+    def clear_objects(self) -> None:
+        """Remove containers and volumes, as far as that goes now."""
+        for name in self.names() - {BYSTANDER}:
+            self.attempt("DELETE", f"/containers/{name}", force="1", v="1")
+        for name in self.volumes():
+            self.attempt("DELETE", f"/volumes/{name}")
+
+    def close(self) -> None:
+        """Nothing is left."""
+        if self.visitor.is_alive():
+            self.visitor.stop()
+        self.engine.close()
+
+
+class Worlds:
+    """Hands out a running engine, another one after something was wrong with it, or when it has seen enough."""
+
+    def __init__(self) -> None:
+        self._world: ChaosWorld | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close()
+
+    @contextmanager
+    def sound(self) -> Iterator[ChaosWorld]:
+        """One that is as it should be."""
+        if self._world is not None and self._world.seeds >= SEEDS_PER_ENGINE:
+            self._close()
+        if self._world is None:
+            self._world = ChaosWorld()
+            self._world.boot()
+            self._world.furnish()
+        self._world.seeds += 1
+        try:
+            yield self._world
+        except BaseException:
+            self._close()
+            raise
+
+    def discard(self) -> None:
+        """Something is wrong with it."""
+        self._close()
+
+    def _close(self) -> None:
+        world, self._world = self._world, None
+        if world is not None:
+            world.close()
+
+
+def run(world: ChaosWorld, seed: int) -> Result:
+    """Do it; what was wrong is in the result."""
+    return Seed(world, seed).run()
+
+
+class Seed:
+    """The run of one."""
+
+    def __init__(self, world: ChaosWorld, seed: int) -> None:
+        self._world, self._seed = world, seed
+        self._chance = random.Random(seed)
+        self._death = deaths.choose(self._chance, LONGEST_S)
+        self._wrong: list[str] = []
+        self._leaked = 0
+
+    def run(self) -> Result:
+        """Work, die, recover, check, clear away."""
+        world, began = self._world, time.monotonic()
+        visits = world.visitor.visits
+        world.failpoints.plan()
+        codes = witnesses.make_enders(world, self._chance, LONGEST_S)
+        bystander = world.inspect(BYSTANDER)
+        deeds = self._work()
+        gone_s, passed = time.time(), world.failpoints.passed()
+        at_death = squaring.read_log(world.log_directory())
+        recovery_point, recovery_s, back_s = self._recover()
+        self._agree("after the start")
+        after = squaring.read_log(world.log_directory())
+        lost = self._lost(deeds, after)
+        self._check_runs(at_death.live, bystander)
+        self._check_ends(codes, gone_s, back_s)
+        self._check_codes(codes)
+        self._repeat(deeds)
+        self._agree("after repeats")
+        self._clear()
+        if failures := world.visitor.failures:
+            self._wrong.append(f"the published port was not served: {failures[:3]}")
+        return Result(
+            seed=self._seed,
+            point=passed[-1] if self._death.is_at_a_point and passed and self._died_at_a_point else "",
+            recovery_point=recovery_point,
+            recovery_s=recovery_s,
+            requests=len(deeds),
+            confirmed=sum(deed.is_confirmed for deed in deeds),
+            lost=lost,
+            leaked=self._leaked,
+            visits=world.visitor.visits - visits,
+            failed_visits=len(world.visitor.failures),
+            wrong=tuple(self._wrong),
+            whole_s=time.monotonic() - began,
+        )
+
+    # ---- the catastrophe
+
+    def _work(self) -> list[Deed]:
+        """Returns when the daemon is dead."""
+        world = self._world
+        until_s = time.monotonic() + self._death.after_s
+        clients = [Client(world, f"{self._seed}/{number}", until_s) for number in range(CLIENTS)]
+        world.failpoints.plan(*self._death.rules)
+        for client in clients:
+            client.start()
+        while time.monotonic() < until_s and not world.is_dead:
+            time.sleep(0.002)
+        self._died_at_a_point = world.is_dead
+        if not world.is_dead:
+            world.engine.kill()
+        for client in clients:
+            client.join(DEATH_S)
+            if client.is_alive() or client.failure is not None:
+                self._wrong.append(f"a client has no answer and no end: {client.failure!r}")
+        return [deed for client in clients for deed in client.deeds]
+
+    def _recover(self) -> tuple[str, float, float]:
+        """Start it, in vain at first if the seed says so. Returns the point of that, how long it took, and when."""
+        world, point = self._world, ""
+        world.failpoints.plan(*filter(None, [self._death.recovery_rule]))
+        if self._death.recovery_rule:
+            try:
+                world.boot()
+            except AssertionError:
+                if not world.is_dead:
+                    raise
+            point = world.failpoints.passed()[-1] if world.is_dead else ""
+            world.failpoints.plan()
+            if not world.is_dead:
+                world.engine.kill()
+        back_s, began = time.time(), time.monotonic()
+        world.boot()
+        return point, time.monotonic() - began, back_s
+
+    # ---- what must hold
+
+    def _agree(self, when: str) -> None:
+        """Wait until host and log agree."""
+        world, deadline = self._world, time.monotonic() + PATIENCE_S
+        while found := squaring.differences(world.engine, squaring.read_log(world.log_directory())):
+            if time.monotonic() > deadline:
+                self._leaked += len(found)
+                raise self._failed(f"{when}:\n  " + "\n  ".join(found))
+            time.sleep(0.02)
+
+    def _failed(self, text: str) -> Wrong:
+        return Wrong("\n".join((*self._wrong, text)))
+
+    def _lost(self, deeds: Sequence[Deed], log: squaring.Log) -> int:
+        missing = [
+            deed for deed in deeds if deed.is_confirmed and deed.command_id and deed.command_id not in log.commands
+        ]
+        self._wrong += [f"confirmed, and not in the log: {deed}" for deed in missing]
+        return len(missing)
+
+    def _check_runs(self, live: Sequence[Container], bystander: dict[str, Any] | None) -> None:
+        """Who ran when the daemon died runs on, and nobody had anything to do with it."""
+        assert bystander is not None
+        for container in live:
+            inspected = self._world.inspect(container.id)
+            is_settled = not (container.operation or container.kills or container.restarting)
+            if not (is_settled and is_process(container.pid, container.id)):
+                continue
+            if inspected is None or not inspected["State"]["Running"]:
+                self._wrong.append(
+                    f"{container.name} runs as {container.pid}, told is {inspected and inspected['State']}"
+                )
+            elif inspected["State"]["Pid"] != container.pid:
+                self._wrong.append(f"{container.name} had pid {container.pid}, now {inspected['State']['Pid']}")
+        now = self._world.inspect(BYSTANDER)
+        if now is None or now["State"] != bystander["State"]:
+            self._wrong.append(f"the bystander was {bystander['State']}, is {now and now['State']}")
+        if gaps := witnesses.unbroken(self._world):
+            self._wrong.append(gaps)
+
+    def _check_ends(self, codes: dict[str, int], gone_s: float, back_s: float) -> None:
+        """Containers that nobody touched: wait for their end and look whether it is told truly."""
+        for name, code in codes.items():
+            self._world.until(partial(self._has_ended, name), f"{name} has ended", PATIENCE_S)
+            inspected = self._world.inspect(name)
+            assert inspected is not None
+            if told := witnesses.truth_of_end(self._world, inspected, code, back_s, gone_s):
+                self._wrong.append(told)
+
+    def _has_ended(self, name: str) -> bool:
+        return self._world.status(name) == "exited"
+
+    def _check_codes(self, codes: dict[str, int]) -> None:
+        """Exit codes of the others are their own, or those of who was killed."""
+        for name in self._world.names() - {BYSTANDER, *codes}:
+            inspected = self._world.inspect(name)
+            if inspected is None or inspected["State"]["Status"] != "exited":
+                continue
+            possible = KILLED | {int(inspected["Config"]["Labels"][CODE])}
+            if inspected["State"]["ExitCode"] not in possible and not inspected["State"]["Error"]:
+                self._wrong.append(f"{name} can't have ended so: {inspected['State']}")
+
+    def _repeat(self, deeds: Sequence[Deed]) -> None:
+        """By the same keys: the first answers again, and no answer without end to what was cut off."""
+        told = [deed for deed in deeds if deed.is_confirmed and deed.command_id]
+        chosen = self._chance.sample(told, min(3, len(told))) + [deed for deed in deeds if not deed.answer.status]
+        for deed in chosen:
+            again = ask(self._world, deed.request, deed.key).answer
+            if deed.answer.status and (again.status, again.body) != (deed.answer.status, deed.answer.body):
+                self._wrong.append(f"{deed}, by the same key then {again.status} {again.body!r}")
+            if again.status == 0 or b"internal error" in again.body:
+                self._wrong.append(f"{deed}, then {again.status} {again.body!r}")
+
+    def _clear(self) -> None:
+        """Nothing that can't be removed."""
+        world, deadline = self._world, time.monotonic() + PATIENCE_S
+        while world.names() - {BYSTANDER} or world.volumes():
+            world.clear_objects()
+            if time.monotonic() > deadline:
+                raise self._failed(f"can't be removed: {world.names() - {BYSTANDER}} {world.volumes()}")
+        world.clear()
+        self._agree("after everything was removed")
+
+
+def is_process(pid: int, container_id: str) -> bool:
+    """Whether a process lives that is in the container's control group."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        return stat != "Z" and container_id in Path(f"/proc/{pid}/cgroup").read_text()
+    except OSError:
+        return False
