@@ -359,6 +359,7 @@ class Daemon:
             information=self._information,
             layout=layout,
             processes=composition.runtime.processes,
+            measure=composition.runtime.measure,
             process_table=ProcessTable(),
             scratch=scratch(self._configuration),
             files=composition.files,

@@ -23,6 +23,7 @@ from events.projections.state import State
 from events.sealed import Keyring
 from handlers.context import Clock, Ids, Watcher
 from handlers.exec.ports import Streams
+from handlers.exec.usage import Usage
 from handlers.layers.ports import ContainerFiles
 from handlers.policies.health import Health
 
@@ -70,6 +71,7 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True):
     information: Callable[[], Information]  # asked at every use: a reload changes it
     layout: Layout
     processes: Callable[[str], tuple[int, ...]]  # host pids of a container
+    measure: Callable[[str], Usage | None]  # what a container uses; blocking
     process_table: Callable[[Sequence[str]], Awaitable[str]]  # arguments of `ps` -> what it prints
     files: ContainerFiles
     scratch: Path  # directory for uploads, on the file system of the data-root

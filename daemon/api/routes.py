@@ -9,8 +9,10 @@ from daemon.api.events import events
 from daemon.api.logs import logs
 from daemon.api.past import at_any_time, difference, state
 from daemon.api.refusals import EngineEndpoint, recorded
+from daemon.api.stats import stats
 from daemon.api.stream import log_events, log_facts
 from daemon.api.top import top
+from daemon.api.update import update_container
 from daemon.api.why import why
 from daemon.http.messages import Route
 
@@ -31,6 +33,8 @@ TABLE: Final[tuple[tuple[str, str, EngineEndpoint], ...]] = (
     ("GET", "/containers/{id:path}/json", containers.inspect_container),
     ("GET", "/containers/{id:path}/top", top),
     ("GET", "/containers/{id:path}/logs", logs),
+    ("GET", "/containers/{id:path}/stats", stats),
+    ("POST", "/containers/{id:path}/update", update_container),
     ("HEAD", "/containers/{id:path}/archive", files.stat_path),
     ("GET", "/containers/{id:path}/archive", files.get_archive),
     ("PUT", "/containers/{id:path}/archive", files.put_archive),

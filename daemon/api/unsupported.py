@@ -8,8 +8,6 @@ from events.errors import Unsupported
 
 MISSING: Final = (
     ("POST", "/auth"),
-    ("GET", "/containers/{id:path}/stats"),
-    ("POST", "/containers/{id:path}/update"),
     ("GET", "/containers/{id:path}/attach/ws"),
     ("GET", "/containers/{id:path}/checkpoints"),
     ("POST", "/containers/{id:path}/checkpoints"),

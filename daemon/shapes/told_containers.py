@@ -20,6 +20,7 @@ _PLAIN_ACTIONS: dict[type[Event], str] = {
     m.ContainerRestarted: "restart",
     m.ContainerPaused: "pause",
     m.ContainerUnpaused: "unpause",
+    m.ContainerUpdated: "update",
     m.ContainerRemoved: "destroy",
     m.ContainerExtracted: "extract-to-dir",
 }

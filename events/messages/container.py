@@ -386,6 +386,39 @@ class SettleExit(Command[None], frozen=True, kw_only=True):
     container: str
 
 
+class Changes(msgspec.Struct, frozen=True, kw_only=True):
+    """What an update may change of a HostConfig; zero and empty leave it, `pids_limit` 0 and -1 take the limit away."""
+
+    blkio_weight: int = 0
+    cpu_shares: int = 0
+    nano_cpus: int = 0
+    cpu_period: int = 0
+    cpu_quota: int = 0
+    cpuset_cpus: str = ""
+    cpuset_mems: str = ""
+    cpu_realtime_period: int = 0
+    cpu_realtime_runtime: int = 0
+    memory: int = 0
+    memory_swap: int = 0
+    memory_reservation: int = 0
+    pids_limit: int | None = None
+    restart_policy: RestartPolicy = RestartPolicy()
+
+
+class UpdatedContainer(msgspec.Struct, frozen=True, kw_only=True):
+    """Answer of UpdateContainer."""
+
+    warnings: tuple[str, ...] = ()
+
+
+class UpdateContainer(Command[UpdatedContainer], frozen=True, kw_only=True):
+    """Change limits and restart policy, at once where it runs."""
+
+    TYPE: ClassVar[str] = "container.update"
+    container: str
+    changes: Changes
+
+
 class ChangeHealth(Command[None], frozen=True, kw_only=True):
     """Its probes say so: `status` is healthy or unhealthy; of another `run` than the present one it's a conflict."""
 
@@ -634,6 +667,30 @@ class ContainerFreezeFailed(Event, frozen=True, kw_only=True):
     TYPE: ClassVar[str] = "container.freeze_failed"
     container_id: str
     paused: bool
+    error: str
+
+
+class ContainerUpdateRequested(Event, frozen=True, kw_only=True):
+    """Intent: its limits and restart policy become those of `host`, and its cgroup's."""
+
+    TYPE: ClassVar[str] = "container.update_requested"
+    container_id: str
+    host: HostConfig  # as in ContainerCreateRequested, without secrets
+
+
+class ContainerUpdated(Event, frozen=True, kw_only=True):
+    """They are."""
+
+    TYPE: ClassVar[str] = "container.updated"
+    container_id: str
+    host: HostConfig
+
+
+class ContainerUpdateFailed(Event, frozen=True, kw_only=True):
+    """They stay as they were in the configuration; part of them may act on the present run."""
+
+    TYPE: ClassVar[str] = "container.update_failed"
+    container_id: str
     error: str
 
 

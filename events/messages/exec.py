@@ -65,6 +65,14 @@ class CheckProcess(Command[CheckedProcess], frozen=True, kw_only=True):
     host: HostConfig
 
 
+class UpdateProcess(Command[CheckedProcess], frozen=True, kw_only=True):
+    """Set a container's limits to those of `host` while it has a process, and say in any case what can't be had."""
+
+    TYPE: ClassVar[str] = "exec.update_process"
+    container_id: str
+    host: HostConfig
+
+
 class FoundProcess(msgspec.Struct, frozen=True, kw_only=True):
     """Answer of FindProcess: what the host shows. `pid` 0: there is no process."""
 

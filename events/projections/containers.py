@@ -26,7 +26,7 @@ class Container(msgspec.Struct, frozen=True, kw_only=True):
     platform: str
     created_at_ns: int
     status: str = "creating"  # creating, created, running, paused, restarting, exited, dead
-    operation: str = ""  # the open intent: create, start, stop, exit, pause, unpause, remove; "" for none
+    operation: str = ""  # the open intent: create, start, stop, exit, pause, unpause, update, remove; "" for none
     operation_command: str = ""  # id of the command that opened it
     kills: tuple[str, ...] = ()  # command ids of open kill intents
     extractions: tuple[tuple[str, str], ...] = ()  # command id and directory of each archive that is being put into it
@@ -46,6 +46,7 @@ class Container(msgspec.Struct, frozen=True, kw_only=True):
     stopped_on_request: bool = False  # since its last start
     ends_for_good: bool = False  # no restart policy acts on the end of this run
     manually_stopped: bool = False  # since its last start somebody stopped or killed it
+    updated_host: m.HostConfig = m.HostConfig()  # what an open update is to lead to
     health: str = ""  # of its last run: starting, healthy, unhealthy; "" without a health check
     restart_count: int = 0  # by its policy, since somebody's start
     restart_delay_ms: int = 0  # before the newest of them; 0: there was none
@@ -179,6 +180,12 @@ def fold(c: Container, event: Event, command_id: str) -> Container | None:
             return replace(c, extractions=tuple(each for each in c.extractions if each[0] != command_id))
         case m.ContainerHealthChanged(status=status):
             return replace(c, health=status)
+        case m.ContainerUpdateRequested(host=host):
+            return replace(c, operation="update", operation_command=command_id, updated_host=host)
+        case m.ContainerUpdated(host=host):
+            return replace(c, operation="", host=host, updated_host=m.HostConfig())
+        case m.ContainerUpdateFailed():
+            return replace(c, operation="", updated_host=m.HostConfig())
         case m.ContainerRenamed(name=name):
             return replace(c, name=name)
         case m.ContainerRemoveRequested(volumes=volumes):

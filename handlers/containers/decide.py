@@ -45,6 +45,7 @@ MEETINGS: Mapping[str, Mapping[str, Meeting]] = {
         "exit": _WAIT,
         "pause": _WAIT,
         "unpause": _WAIT,
+        "update": _WAIT,
         "remove": _REFUSE,
     },
     "stop": {
@@ -54,6 +55,7 @@ MEETINGS: Mapping[str, Mapping[str, Meeting]] = {
         "exit": _WAIT,
         "pause": _WAIT,
         "unpause": _WAIT,
+        "update": _WAIT,
         "remove": _REFUSE,
     },
     "restart": {
@@ -63,6 +65,7 @@ MEETINGS: Mapping[str, Mapping[str, Meeting]] = {
         "exit": _WAIT,
         "pause": _WAIT,
         "unpause": _WAIT,
+        "update": _WAIT,
         "remove": _REFUSE,
     },
     "kill": {
@@ -72,6 +75,7 @@ MEETINGS: Mapping[str, Mapping[str, Meeting]] = {
         "exit": _WAIT,
         "pause": _GO,
         "unpause": _GO,
+        "update": _GO,
         "remove": _GO,
     },
     "pause": {
@@ -81,6 +85,7 @@ MEETINGS: Mapping[str, Mapping[str, Meeting]] = {
         "exit": _WAIT,
         "pause": _WAIT,
         "unpause": _WAIT,
+        "update": _WAIT,
         "remove": _REFUSE,
     },
     "unpause": {
@@ -90,6 +95,7 @@ MEETINGS: Mapping[str, Mapping[str, Meeting]] = {
         "exit": _WAIT,
         "pause": _WAIT,
         "unpause": _WAIT,
+        "update": _WAIT,
         "remove": _GO,
     },
     "rename": {
@@ -99,6 +105,7 @@ MEETINGS: Mapping[str, Mapping[str, Meeting]] = {
         "exit": _GO,
         "pause": _GO,
         "unpause": _GO,
+        "update": _GO,
         "remove": _REFUSE,
     },
     "extract": {
@@ -108,6 +115,17 @@ MEETINGS: Mapping[str, Mapping[str, Meeting]] = {
         "exit": _GO,
         "pause": _GO,
         "unpause": _GO,
+        "update": _GO,
+        "remove": _REFUSE,
+    },
+    "update": {
+        "create": _WAIT,
+        "start": _WAIT,
+        "stop": _WAIT,
+        "exit": _WAIT,
+        "pause": _WAIT,
+        "unpause": _WAIT,
+        "update": _WAIT,
         "remove": _REFUSE,
     },
     "change_health": {
@@ -117,6 +135,7 @@ MEETINGS: Mapping[str, Mapping[str, Meeting]] = {
         "exit": _WAIT,
         "pause": _WAIT,
         "unpause": _WAIT,
+        "update": _GO,
         "remove": _REFUSE,
     },
     "remove": {
@@ -126,6 +145,7 @@ MEETINGS: Mapping[str, Mapping[str, Meeting]] = {
         "exit": _WAIT,
         "pause": _WAIT,
         "unpause": _WAIT,
+        "update": _WAIT,
         "remove": _REFUSE,
     },
     "settle": {
@@ -135,6 +155,7 @@ MEETINGS: Mapping[str, Mapping[str, Meeting]] = {
         "exit": _WAIT,
         "pause": _WAIT,
         "unpause": _WAIT,
+        "update": _WAIT,
         "remove": _GO,
     },
 }

@@ -19,6 +19,7 @@ from handlers.containers.remove import remove
 from handlers.containers.rename import rename
 from handlers.containers.start import start, start_again
 from handlers.containers.stop import kill, restart, stop
+from handlers.containers.update import update
 from handlers.context import Context, Handle
 
 
@@ -43,6 +44,7 @@ class ContainerHandler:
             m.ResizeContainer: resize,
             m.RemoveContainer: remove,
             m.SettleExit: lambda context, command: settle_exit(context, command.container),
+            m.UpdateContainer: self._update,
             m.ChangeHealth: change_health,
             m.RecordAccess: record_access,
             m.PutArchive: put_archive,
@@ -50,6 +52,9 @@ class ContainerHandler:
 
     async def _create(self, context: Context, command: m.CreateContainer) -> m.CreatedContainer:
         return await create(context, command, self._limits)
+
+    async def _update(self, context: Context, command: m.UpdateContainer) -> m.UpdatedContainer:
+        return await update(context, command, self._limits)
 
     async def reconcile(self, context: Context) -> None:
         """Settle every open intent; a container that is stuck holds up nobody but the caller, who bounds the wait."""

@@ -15,7 +15,7 @@ from events.messages.layer import RemoveContainerLayer, UnmountContainerLayer
 from events.messages.network import DisconnectSandbox, RemoveSandboxFiles
 from events.messages.volume import ReleaseVolume, UnmountVolume
 from events.projections.containers import Container
-from handlers.containers import create, exits, freeze, links, remove, start
+from handlers.containers import create, exits, freeze, links, remove, start, update
 from handlers.containers.access import conclude
 from handlers.containers.saga import Saga
 from handlers.context import Context, Services
@@ -67,6 +67,8 @@ async def _give_up(services: Services, container_id: str, reason: str) -> None:
     outcome: Event = m.ContainerRemoveFailed(container_id=c.id, error=f"{INTERRUPTED}: {reason}")
     if c.operation == "stop":
         outcome = m.ContainerStopFailed(container_id=c.id, error=reason)
+    elif c.operation == "update":
+        outcome = m.ContainerUpdateFailed(container_id=c.id, error=reason)
     elif c.operation in ("pause", "unpause"):
         outcome = m.ContainerFreezeFailed(container_id=c.id, paused=c.operation == "unpause", error=reason)
     try:
@@ -185,6 +187,11 @@ async def _settle_unpause(context: Context, c: Container) -> None:
         await conclude(context, c.id, m.ContainerUnpaused(container_id=c.id), answer=None)
 
 
+async def _settle_update(context: Context, c: Container) -> None:
+    """Done again: it is the same whether it was done or not."""
+    await update.carry_out(context, c.id)
+
+
 async def _settle_thawed(services: Services, container_id: str) -> None:
     """A stop or a removal that was cut off may have thawed it on its way."""
     c = services.state.containers.get(container_id)
@@ -238,5 +245,6 @@ _SETTLERS = {
     "exit": _settle_exit,
     "pause": _settle_pause,
     "unpause": _settle_unpause,
+    "update": _settle_update,
     "remove": _settle_remove,
 }

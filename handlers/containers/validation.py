@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Collection
 
 from events.errors import InvalidParameter, SystemFailure, Unsupported
-from events.messages.container import ContainerConfig, EndpointConfig, HostConfig, RestartPolicy
+from events.messages.container import Changes, ContainerConfig, EndpointConfig, HostConfig, RestartPolicy
 from events.messages.image import HealthcheckConfig
 from handlers.containers.cpu_sets import format_set, parse_set
 from handlers.containers.errors import InvalidEnvironment, NoCommand
@@ -104,17 +104,20 @@ def check_host(host: HostConfig, limits: HostLimits) -> None:
         check(host, limits)
 
 
+def check_update(changes: Changes, limits: HostLimits) -> None:
+    """Refuse changes that no container can have; whether they go with what it has is another question."""
+    fields = {name: getattr(changes, name) for name in Changes.__struct_fields__}
+    host = HostConfig(**fields)
+    if changes.restart_policy.name:
+        _check_restart(host, limits)
+    _check_memory_sizes(host)
+    _check_cpu(host, limits)
+
+
 def _check_memory(host: HostConfig, _: HostLimits) -> None:
-    if host.memory and host.memory < MINIMUM_MEMORY_BYTES:
-        raise InvalidParameter("Minimum memory limit allowed is 6MB")
     if host.memory_swap > 0 and not host.memory:
         raise InvalidParameter("You should always set the Memory limit when using Memoryswap limit, see usage")
-    if host.memory and 0 < host.memory_swap < host.memory:
-        raise InvalidParameter("Minimum memoryswap limit should be larger than memory limit, see usage")
-    if host.memory and host.memory_reservation > host.memory:
-        raise InvalidParameter("Minimum memory limit can not be less than memory reservation limit, see usage")
-    if host.memory_reservation and host.memory_reservation < MINIMUM_MEMORY_BYTES:
-        raise InvalidParameter("Minimum memory reservation allowed is 6MB")
+    _check_memory_sizes(host)
     swappiness = host.memory_swappiness
     if swappiness is not None and not 0 <= swappiness <= 100:
         raise InvalidParameter(f"Invalid value: {swappiness}, valid memory swappiness range is 0-100")
@@ -122,6 +125,17 @@ def _check_memory(host: HostConfig, _: HostLimits) -> None:
         raise InvalidParameter("SHM size can not be less than 0")
     if not -1000 <= host.oom_score_adj <= 1000:
         raise InvalidParameter(f"Invalid value {host.oom_score_adj}, range for oom score adj is [-1000, 1000]")
+
+
+def _check_memory_sizes(host: HostConfig) -> None:
+    if host.memory and host.memory < MINIMUM_MEMORY_BYTES:
+        raise InvalidParameter("Minimum memory limit allowed is 6MB")
+    if host.memory and 0 < host.memory_swap < host.memory:
+        raise InvalidParameter("Minimum memoryswap limit should be larger than memory limit, see usage")
+    if host.memory and host.memory_reservation > host.memory:
+        raise InvalidParameter("Minimum memory limit can not be less than memory reservation limit, see usage")
+    if host.memory_reservation and host.memory_reservation < MINIMUM_MEMORY_BYTES:
+        raise InvalidParameter("Minimum memory reservation allowed is 6MB")
 
 
 def _check_cpu(host: HostConfig, limits: HostLimits) -> None:

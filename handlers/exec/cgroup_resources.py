@@ -9,6 +9,7 @@ from handlers.exec.host_facts import HostFacts
 from handlers.exec.oci import BlockIO, Cpu, DeviceRule, Memory, Pids, Resources, Throttle, Weight
 
 _PERIOD_US = 100_000
+_UNLIMITED = -1
 _SWAP_WARNING = (
     "Your kernel does not support swap limit capabilities or the cgroup is not mounted. Memory limited without swap."
 )
@@ -45,6 +46,15 @@ def build(host: HostConfig, facts: HostFacts, devices: tuple[DeviceRule, ...], n
         block_io=block,
     )
     return Limits(resources=resources, warnings=(*memory_warnings, *block_warnings))
+
+
+def for_update(host: HostConfig, facts: HostFacts) -> Limits:
+    """What can change while the container runs; devices and their limits can't."""
+    limits = build(host, facts, (), lambda _: (0, 0))
+    block = BlockIO(weight=host.blkio_weight) if host.blkio_weight and facts.blkio_weight else None
+    pids = Pids(limit=host.pids_limit or _UNLIMITED)
+    resources = msgspec.structs.replace(limits.resources, pids=pids, block_io=block)
+    return msgspec.structs.replace(limits, resources=resources)
 
 
 def _memory(host: HostConfig, facts: HostFacts) -> tuple[Memory | None, tuple[str, ...]]:

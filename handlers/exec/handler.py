@@ -32,6 +32,7 @@ class ExecHandler:
             m.PrepareProcess: self._processes.prepare,
             m.CreateProcess: self._processes.create,
             m.StartProcess: self._processes.start,
+            m.UpdateProcess: self._processes.update,
             m.FindProcess: self._processes.find,
             m.SignalProcess: self._processes.signal,
             m.FreezeProcess: self._processes.freeze,

@@ -5,6 +5,8 @@ from typing import Protocol
 
 import msgspec
 
+from handlers.exec.usage import Usage
+
 STDOUT = 1
 STDERR = 2
 
@@ -117,6 +119,12 @@ class Runtime(Protocol):
 
         Returns at once when it has ended; `known` is False when there is no trace of how.
         """
+
+    async def update(self, container_id: str, resources: bytes) -> None:
+        """Change the limits of a container that runs to OCI `linux.resources` in JSON; what is absent stays."""
+
+    def measure(self, container_id: str) -> Usage | None:
+        """What the container uses now; None when it doesn't run. Blocking."""
 
     async def exec(self, plan: ExecPlan) -> LiveProcess:
         """Run a process in the container. If `attached`, its streams go to who waits in `Streams.exec_session`.

@@ -11,7 +11,7 @@ from events.messages import exec as m
 from events.messages.container import ContainerSecrets, HostConfig
 from events.projections.containers import Container
 from handlers.context import Context, Services
-from handlers.exec import host_devices, links, namespaces, read_only, sources, specification
+from handlers.exec import cgroup_resources, host_devices, links, namespaces, read_only, sources, specification
 from handlers.exec.errors import (
     CgroupNotShareable,
     HasEnded,
@@ -93,6 +93,14 @@ class Processes:
         container = known(context, command.container_id)
         await self._runtime.start(container.id)
         self._watching.process(context.services, container.id, container.run)
+
+    async def update(self, context: Context, command: m.UpdateProcess) -> m.CheckedProcess:
+        """Answer UpdateProcess."""
+        container = known(context, command.container_id)
+        built = cgroup_resources.for_update(command.host, self._facts)
+        if container.is_live:
+            await self._runtime.update(container.id, msgspec.json.encode(built.resources))
+        return m.CheckedProcess(warnings=built.warnings)
 
     async def find(self, _: Context, command: m.FindProcess) -> m.FoundProcess:
         """Answer FindProcess."""

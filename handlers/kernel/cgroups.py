@@ -75,13 +75,13 @@ class Group(msgspec.Struct, frozen=True, kw_only=True):
 
     def oom_kills(self) -> int:
         """How many processes of the group the kernel killed for want of memory."""
-        text = _read(self._file("memory", "memory.events" if self._unified else "memory.oom_control"))
+        text = _read(self._file("memory", "memory.events" if self.is_unified else "memory.oom_control"))
         match = _OOM_KILLS.search(text)
         return int(match[1]) if match else 0
 
     def is_frozen(self) -> bool:
         """Whether all its processes stand still."""
-        if self._unified:
+        if self.is_unified:
             return "frozen 1" in _read(self._file("", "cgroup.events"))
         return _read(self._file("freezer", "freezer.state")).strip() == "FROZEN"
 
@@ -119,16 +119,21 @@ class Group(msgspec.Struct, frozen=True, kw_only=True):
             return
         raise SystemFailure(f"control groups could not be removed: {', '.join(left)}")
 
+    def read(self, controller: str, name: str) -> str:
+        """The text of one of its files; "" where there is none. Blocking."""
+        return _read(self._file(controller, name))
+
     @property
-    def _unified(self) -> bool:
+    def is_unified(self) -> bool:
+        """Whether it is a group of cgroup v2 alone."""
         return set(self.directories) == {""}
 
     def _file(self, controller: str, name: str) -> Path | None:
-        directory = self.directories.get("" if self._unified else controller)
+        directory = self.directories.get("" if self.is_unified else controller)
         return Path(directory, name) if directory else None
 
     def _set_freezer(self, *, frozen: bool) -> None:
-        if self._unified:
+        if self.is_unified:
             path, word = self._file("", "cgroup.freeze"), "1" if frozen else "0"
         else:
             path, word = self._file("freezer", "freezer.state"), "FROZEN" if frozen else "THAWED"
@@ -141,7 +146,7 @@ class Group(msgspec.Struct, frozen=True, kw_only=True):
         """Kill who is in it and below, and tell who that was. Blocking."""
         place = self._place()
         pids = _pids_below(place) if place else ()
-        if place and pids and not (self._unified and _kill_tree(place)):
+        if place and pids and not (self.is_unified and _kill_tree(place)):
             found = hierarchies()
             for pid in pids:
                 _kill_member(pid, str(place), found)

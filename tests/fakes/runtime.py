@@ -26,6 +26,7 @@ from handlers.exec.ports import (
     Session,
     StartError,
 )
+from handlers.exec.usage import BlockIO, Cpu, Memory, Usage
 
 PROGRAMS = frozenset({"sh", "true", "false", "echo", "cat", "sleep"})
 UNKNOWN = 255
@@ -175,6 +176,7 @@ class MemoryRuntime:
     def __init__(self, disk: Disk | None = None) -> None:
         self.disk = disk or Disk()
         self.signals: list[tuple[str, int]] = []
+        self.updates: list[tuple[str, bytes]] = []
         self._sessions: dict[str, MemorySession] = {}
         self._beginnings: dict[str, anyio.Event] = {}
 
@@ -259,6 +261,19 @@ class MemoryRuntime:
         if process is not None:
             self.disk.exits[container_id] = await process.ended()
         return self.disk.exits.get(container_id) or _unknown()
+
+    async def update(self, container_id: str, resources: bytes) -> None:
+        """See Runtime."""
+        if self._live(container_id) is None:
+            raise SystemFailure(f"container {container_id} has no process")
+        self.updates.append((container_id, resources))
+
+    def measure(self, container_id: str) -> Usage | None:
+        """See Runtime: nothing is used here."""
+        if self._live(container_id) is None:
+            return None
+        block = BlockIO()
+        return Usage(read_ns=1, cpu=Cpu(), memory=Memory(), block=block, pids=1, pids_limit=0, interfaces={})
 
     async def exec(self, plan: ExecPlan) -> LiveProcess:
         """See Runtime."""

@@ -14,7 +14,7 @@ import msgspec
 
 from events.errors import SystemFailure
 from handlers.context import Clock, SystemClock
-from handlers.exec.drivers import apparmor, exits, monitor, record, refusals
+from handlers.exec.drivers import apparmor, exits, monitor, record, refusals, usage
 from handlers.exec.drivers.execs import Execs
 from handlers.exec.drivers.layout import Layout, remove_tree
 from handlers.exec.drivers.oci_runtime import OciRuntime
@@ -23,6 +23,7 @@ from handlers.exec.drivers.removal import Removal
 from handlers.exec.drivers.sessions import StdinSession, connect
 from handlers.exec.drivers.waits import Waits
 from handlers.exec.ports import ExecPlan, ExitStatus, LiveProcess, ProcessOutline, ProcessPlan, Session
+from handlers.exec.usage import Usage
 from handlers.instance import Instance
 from handlers.kernel import cgroups
 from handlers.kernel.calls import attempt
@@ -281,6 +282,15 @@ class ConmonRuntime(OutputFiles):
         """Host pids in the container's cgroup."""
         found = record.read(self._layout.run(container_id))
         return found.cgroup.processes() if found and found.cgroup else ()
+
+    def measure(self, container_id: str) -> Usage | None:
+        """What the container uses now; None when it doesn't run. Blocking."""
+        found = record.read(self._layout.run(container_id))
+        return usage.look(found) if found else None
+
+    async def update(self, container_id: str, resources: bytes) -> None:
+        """Change the limits of a container that runs. Raises SystemFailure."""
+        await self._runtime.update(self._record(container_id).runtime, container_id, resources)
 
     # ---- execs
 

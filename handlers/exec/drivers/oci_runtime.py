@@ -80,6 +80,15 @@ class OciRuntime:
         """Remove the runtime's state, cgroup included; absent is fine. Raises SystemFailure."""
         await self._checked(runtime, "delete", "--force", container_id)
 
+    async def update(self, runtime: str, container_id: str, resources: bytes) -> None:
+        """Set the limits of a live container. Raises SystemFailure."""
+        with processes.memory_file("resources") as file:
+            file.write(resources)
+            file.seek(0)
+            await self._checked(
+                runtime, "update", "--resources", f"/proc/{os.getpid()}/fd/{file.fileno()}", container_id
+            )
+
     def state_directory(self, runtime: str, container_id: str) -> Path:
         """Where runc and crun keep what they know of a container."""
         return self._layout.runtime_root(runtime) / container_id

@@ -229,6 +229,7 @@ class Api:
             information=lambda: FACTS,
             layout=LAYOUT,
             processes=lambda _: self.processes,
+            measure=lambda _: None,
             process_table=self._process_table,
             scratch=scratch,
             files=HelperFiles(FakeGraphDriver(scratch), scratch),

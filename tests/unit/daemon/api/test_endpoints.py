@@ -92,7 +92,6 @@ async def test_unknown_pages():
     ("method", "path"),
     [
         ("POST", "/build"),
-        ("GET", "/containers/web/stats"),
         ("DELETE", "/containers/web/checkpoints/c"),
         ("POST", "/images/reg:5000/a/b/push"),
         ("GET", "/images/get"),

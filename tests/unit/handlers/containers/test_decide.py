@@ -10,7 +10,7 @@ from handlers.containers import decide
 from handlers.containers.decide import MEETINGS, Meeting
 from handlers.containers.errors import BeingRemoved, CannotKill, RemovalInProgress, StillRunning
 
-OPERATIONS = {"create", "start", "stop", "exit", "pause", "unpause", "remove"}
+OPERATIONS = {"create", "start", "stop", "exit", "pause", "unpause", "update", "remove"}
 
 
 def container(status: str = "created", operation: str = "", mounts=()) -> Container:
