@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import anyio
 
-from daemon.config import load, warn_of_idle
+from daemon.config import load
 from daemon.engine import run
 from daemon.flags import ConfigurationInvalid
 from events.errors import EngineError, first_error
@@ -19,7 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         configuration = load(sys.argv[1:] if arguments is None else arguments)
         logging.basicConfig(format=FORMAT, level=configuration.logging_level)
-        warn_of_idle(configuration)
+        logging.getLogger("httpx2").setLevel(logging.WARNING)  # a line for every request otherwise
         anyio.run(run, configuration, backend_options={"use_uvloop": True})
     except (Exception, BaseExceptionGroup) as failure:
         error = first_error(failure)

@@ -1,7 +1,7 @@
 """The composition: the one place that names concrete drivers and hands every part what it needs."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import anyio.abc
@@ -22,7 +22,12 @@ from handlers.exec.handler import ExecHandler
 from handlers.exec.host_facts import HostFacts
 from handlers.exec.probes import Probes
 from handlers.exec.specification import Settings
+from handlers.images.distribution import DistributionHandler
+from handlers.images.downloads import Downloads
+from handlers.images.drivers.http_registry import HttpRegistries
+from handlers.images.drivers.transport import Transport
 from handlers.images.handler import ImageHandler
+from handlers.images.registry_settings import RegistrySettings
 from handlers.kernel.namespaces import PinnedNamespaces
 from handlers.layers.drivers.container_files import HelperFiles
 from handlers.layers.drivers.overlay2 import Overlay2
@@ -35,6 +40,7 @@ from handlers.networks.drivers.nft import NftFirewall
 from handlers.networks.drivers.ports import HostPorts
 from handlers.networks.handler import NetworkHandler
 from handlers.networks.parts import Parts
+from handlers.progress import Progress
 from handlers.volumes.drivers.local import LocalDriver
 from handlers.volumes.handler import VolumeHandler
 
@@ -57,10 +63,20 @@ class Composition(msgspec.Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()  # what the host can't do, for `docker info`
 
 
-async def compose(configuration: Configuration, tools: Tools, log_id: str, tasks: anyio.abc.TaskGroup) -> Composition:
-    """Make everything. `log_id` marks what may hold people's data: with another log it is somebody else's.
+async def compose(
+    configuration: Configuration,
+    tools: Tools,
+    log_id: str,
+    tasks: anyio.abc.TaskGroup,
+    *,
+    registries: Callable[[], RegistrySettings],
+    progress: Progress,
+) -> Composition:
+    """Make everything. `registries` is asked at every use, since a reload changes them. `log_id` marks what may hold
+    people's data: with another log it is somebody else's.
 
-    Raises SystemFailure when the host lacks what the storage driver needs."""
+    Raises SystemFailure when the host lacks what the storage driver needs.
+    """
     instance = configuration.instance
     graph = GRAPH_DRIVERS[configuration.storage_driver](instance.data_root / configuration.storage_driver)
     await graph.prepare()
@@ -83,6 +99,7 @@ async def compose(configuration: Configuration, tools: Tools, log_id: str, tasks
             VolumeHandler({"local": local}),
             LayerHandler(graph, files),
             images,
+            distribution(configuration, images, tasks, registries, progress),
             processes,
             ContainerHandler(limits(configuration)),
         ),
@@ -105,6 +122,23 @@ async def compose(configuration: Configuration, tools: Tools, log_id: str, tasks
         },
         warnings=warnings,
     )
+
+
+def distribution(
+    configuration: Configuration,
+    images: ImageHandler,
+    tasks: anyio.abc.TaskGroup,
+    registries: Callable[[], RegistrySettings],
+    progress: Progress,
+) -> DistributionHandler:
+    """What goes to and from registries."""
+    downloads = Downloads(
+        configuration.instance.data_root / "downloads",
+        tasks,
+        at_once=lambda: registries().downloads,
+        attempts=lambda: registries().attempts,
+    )
+    return DistributionHandler(images, HttpRegistries(Transport(registries)), downloads, progress)
 
 
 async def load(profile: apparmor.DefaultProfile, facts: HostFacts) -> tuple[str, ...]:

@@ -9,14 +9,13 @@ import msgspec
 from daemon import directives, flags, values
 from daemon.flags import ConfigurationInvalid
 from events.messages.container import Ulimit
+from handlers.images.registry_settings import RegistrySettings
 from handlers.instance import Instance
 from handlers.networks.settings import NetworkSettings
 
 DEFAULT_SHM_BYTES = 64 * 1024 * 1024
 DEFAULT_SHUTDOWN_TIMEOUT_S = 15
 _SOCKET = "shiplog.sock"
-_IDLE = ("insecure-registries", "registry-mirrors")  # taken for the sake of dockerd's files; nothing pulls yet
-_LOGGER = logging.getLogger(__name__)
 LOGGING_LEVELS = {
     "debug": logging.DEBUG,
     "info": logging.INFO,
@@ -42,8 +41,7 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
     shutdown_timeout_s: int  # -1: no limit
     storage_driver: str
     network: NetworkSettings
-    insecure_registries: tuple[str, ...]
-    registry_mirrors: tuple[str, ...]
+    registries: RegistrySettings
     runtimes: dict[str, str]  # name -> path, without the built-in runc
     default_runtime: str
     cgroup_driver: str
@@ -61,13 +59,6 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
     def logging_level(self) -> int:
         """For the `logging` module; --debug wins."""
         return logging.DEBUG if self.debug else LOGGING_LEVELS[self.log_level]
-
-
-def warn_of_idle(configuration: Configuration) -> None:
-    """Tell in the log which directives were given that nothing acts on yet."""
-    for key in _IDLE:
-        if configuration.sources.get(key):
-            _LOGGER.warning("%s: shown by `docker info` and nothing else: pulling is not supported yet", key)
 
 
 class Reload(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,8 +86,6 @@ def reload(old: Configuration, path: Path | None = None) -> Reload:
     merged = {key: value for key, value in old.sources.items() if key not in changed}
     merged |= {key: new.sources[key] for key in changed if key in new.sources}
     configuration = _build(merged, old.given, new.file)
-    if not set(_IDLE).isdisjoint(changed):
-        warn_of_idle(configuration)
     return Reload(configuration=configuration, changed=changed, postponed=tuple(sorted(differing - set(changed))))
 
 
@@ -187,8 +176,7 @@ def _build(raw: dict[str, object], given: dict[str, object], path: Path) -> Conf
             "storage-driver", lambda value: values.choice(value, values.STORAGE_DRIVERS, "driver"), "overlay2"
         ),
         network=directives.network(read),
-        insecure_registries=read.all("insecure-registries", values.insecure_registry),
-        registry_mirrors=read.all("registry-mirrors", values.mirror),
+        registries=directives.registries(read, path.parent),
         runtimes=runtimes,
         default_runtime=directives.default_runtime(read, runtimes),
         cgroup_driver=cgroup_driver,

@@ -1,6 +1,7 @@
 """Directives taken together: what one alone can't tell. Without it a default would be spelled in many places."""
 
 import grp
+import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -9,10 +10,12 @@ import msgspec
 
 from daemon import values
 from daemon.flags import ConfigurationInvalid
+from handlers.images.registry_settings import Proxies, RegistrySettings
 from handlers.instance import Instance
 from handlers.networks.settings import DEFAULT_POOLS, NetworkSettings
 
 DEFAULT_INSTANCE = "default"
+_PROXIES = frozenset({"http-proxy", "https-proxy", "no-proxy"})
 _INSTANCE = re.compile(r"[a-z0-9-]{1,32}")
 
 
@@ -127,6 +130,35 @@ def network(read: Directives) -> NetworkSettings:
         dns_options=read.all("dns-opts", values.text),
         host_gateway=read.get("host-gateway-ip", values.address, ""),
     )
+
+
+def registries(read: Directives, configuration: Path) -> RegistrySettings:
+    """How registries are reached; certificates lie beside the configuration file or where dockerd has them."""
+    return RegistrySettings(
+        insecure=read.all("insecure-registries", values.insecure_registry),
+        mirrors=read.all("registry-mirrors", values.mirror),
+        certificates=(configuration / "certs.d", Path("/etc/docker/certs.d")),
+        proxies=_proxies(read, os.environ),
+        downloads=read.get("max-concurrent-downloads", values.at_least_one, RegistrySettings().downloads),
+        uploads=read.get("max-concurrent-uploads", values.at_least_one, RegistrySettings().uploads),
+        attempts=read.get("max-download-attempts", values.at_least_one, RegistrySettings().attempts),
+    )
+
+
+def _proxies(read: Directives, environment: Mapping[str, str]) -> Proxies:
+    """Directives go before the daemon's environment, whose names may be in either case."""
+    given = read.named("proxies", lambda _, value: values.text(value))
+    unknown = given.keys() - _PROXIES
+    if unknown:
+        known = ", ".join(sorted(_PROXIES))
+        raise ConfigurationInvalid(f"proxies: {', '.join(sorted(unknown))} is none of {known}")
+
+    def value(key: str) -> str:
+        name = key.upper().replace("-", "_")
+        default = given.get(key) or environment.get(name) or environment.get(name.lower(), "")
+        return read.get(key, values.text, default)
+
+    return Proxies(http=value("http-proxy"), https=value("https-proxy"), exceptions=value("no-proxy"))
 
 
 def default_runtime(read: Directives, runtimes: Mapping[str, str]) -> str:

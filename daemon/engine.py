@@ -54,6 +54,7 @@ from events.sqlite_log import SqliteLog
 from handlers.context import RandomIds, Services, SystemClock
 from handlers.exec.drivers.ps import ProcessTable
 from handlers.instance import Instance
+from handlers.progress import Progress
 from handlers.registry import table
 
 LOGGER = logging.getLogger(__name__)
@@ -230,6 +231,7 @@ class Daemon:
         self._cause = Cause(actor=ENGINE, command_id=f"engine-{RandomIds().new()[:32]}", correlation_id="engine")
         self._feed = Feed(log)
         self._relay = relay(configuration, self._feed)
+        self._progress = Progress()
         self._composition: Composition | None = None
         self._health: HealthChecks | None = None
         self._components: tuple[Component, ...] = ()
@@ -237,7 +239,14 @@ class Daemon:
     async def start(self, tasks: anyio.abc.TaskGroup) -> None:
         """Fold the log, answer commands, settle what is open."""
         await self._fold()
-        self._composition = await compose(self._configuration, self._tools, self._log.id, tasks)
+        self._composition = await compose(
+            self._configuration,
+            self._tools,
+            self._log.id,
+            tasks,
+            registries=lambda: self._configuration.registries,
+            progress=self._progress,
+        )
         self._components = await components(self._tools)
         commands: Table = table(self._composition.handlers)
         if self._failpoints is not None:
@@ -355,6 +364,7 @@ class Daemon:
             clock=self._clock,
             ids=self._services.ids,
             requester=self._bus,
+            progress=self._progress,
             usage=DirectoryUsage(layout),
             information=self._information,
             layout=layout,

@@ -1,7 +1,6 @@
 """Facts for `docker info` and `docker version`, put together anew at every use: a reload changes some of them."""
 
 import ipaddress
-import os
 import platform
 from importlib.metadata import version
 from pathlib import Path
@@ -52,9 +51,9 @@ def collect(
         labels=configuration.labels,
         debug=configuration.debug,
         live_restore=configuration.live_restore,
-        http_proxy=os.environ.get("HTTP_PROXY", ""),
-        https_proxy=os.environ.get("HTTPS_PROXY", ""),
-        no_proxy=os.environ.get("NO_PROXY", ""),
+        http_proxy=configuration.registries.proxies.http,
+        https_proxy=configuration.registries.proxies.https,
+        no_proxy=configuration.registries.proxies.exceptions,
         registries=registries(configuration),
         address_pools=tuple((pool.base, pool.size) for pool in configuration.network.address_pools),
         firewall_backend="nftables" if configuration.network.iptables else "none",
@@ -73,10 +72,11 @@ def security_options(facts: HostFacts) -> tuple[str, ...]:
 
 def registries(configuration: Configuration) -> Registries:
     """Insecure ones, networks apart from hosts."""
-    networks = [text for text in configuration.insecure_registries if is_network(text)]
-    hosts = [text for text in configuration.insecure_registries if text not in networks]
+    insecure = configuration.registries.insecure
+    networks = [text for text in insecure if is_network(text)]
+    hosts = [text for text in insecure if text not in networks]
     return Registries(
-        insecure_hosts=tuple(hosts), insecure_cidrs=tuple(networks), mirrors=configuration.registry_mirrors
+        insecure_hosts=tuple(hosts), insecure_cidrs=tuple(networks), mirrors=configuration.registries.mirrors
     )
 
 

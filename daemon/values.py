@@ -170,6 +170,13 @@ def mtu(value: object) -> int:
     return number(value)
 
 
+def at_least_one(value: object) -> int:
+    """How many at once, or how often."""
+    if number(value) < 1:
+        raise ValueError(f"invalid value: {value} is less than 1")
+    return number(value)
+
+
 def seconds(value: object) -> int:
     """Seconds; -1 is no limit."""
     if number(value) < -1:

@@ -26,8 +26,10 @@ from handlers.exec.ports import Streams
 from handlers.exec.usage import Usage
 from handlers.layers.ports import ContainerFiles
 from handlers.policies.health import Health
+from handlers.progress import Progress
 
 Answer = TypeVar("Answer")
+Told = TypeVar("Told", covariant=True)
 
 DEADLINE_S: Final = 600.0  # of a command whose own parameters don't bound it
 _CATCH_UP_S: Final = 10.0
@@ -40,6 +42,27 @@ class Requester(Protocol):
     async def request(
         self, command: Command[Answer], *, command_id: str, cause: Cause, deadline_ns: int = 0
     ) -> tuple[Answer, int]:
+        """The answer and the log position at which it holds. Raises the handler's error."""
+
+    async def begin(
+        self,
+        command: Command[Answer],
+        *,
+        command_id: str,
+        cause: Cause,
+        deadline_ns: int = 0,
+        on_reply: Callable[[], None] | None = None,
+    ) -> "Asked[Answer]":
+        """The same in two steps; `on_reply` is called when the answer is there."""
+
+
+class Asked(Protocol[Told]):
+    """A command that is under way."""
+
+    def close(self) -> None:
+        """Its answer is of no interest any more."""
+
+    async def answer(self) -> tuple[Told, int]:
         """The answer and the log position at which it holds. Raises the handler's error."""
 
 
@@ -67,6 +90,7 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True):
     clock: Clock
     ids: Ids
     requester: Requester
+    progress: Progress
     usage: DiskUsage
     information: Callable[[], Information]  # asked at every use: a reload changes it
     layout: Layout
@@ -90,6 +114,19 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True):
         answer, sequence = await self.requester.request(
             command, command_id=command_id, cause=cause, deadline_ns=deadline_ns
         )
+        await self._reach(sequence)
+        return answer
+
+    async def begin(
+        self, actor: Actor, command: Command[Answer], *, command_id: str, on_reply: Callable[[], None]
+    ) -> Asked[Answer]:
+        """Have a command without a deadline carried out for a client, and hear of it later."""
+        cause = Cause(actor=actor, command_id=command_id, correlation_id=command_id)
+        return await self.requester.begin(command, command_id=command_id, cause=cause, on_reply=on_reply)
+
+    async def conclude(self, asked: Asked[Answer]) -> Answer:
+        """The answer of what was begun; the state shows its effect when this returns. Raises EngineError."""
+        answer, sequence = await asked.answer()
         await self._reach(sequence)
         return answer
 

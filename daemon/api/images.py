@@ -9,6 +9,7 @@ from typing import Final
 import anyio
 from anyio import to_thread
 
+from daemon.api import transfers
 from daemon.api.answers import as_json, as_lines, empty
 from daemon.api.commands import send
 from daemon.api.engine import Engine
@@ -22,17 +23,10 @@ from events.errors import EngineError, InvalidParameter, Unsupported
 from events.lookup import find_image
 from events.messages.image import ImportImage, LoadImages, RemoveImage, TagImage
 from events.projections.images import Image
-from events.references import parse, tagged
+from events.references import tagged
 
 UPLOAD_S: Final = 3600.0  # for what an archive of any size leads to
 _UNLINK_S: Final = 10.0
-
-
-class NoRegistry(Unsupported):
-    """Nothing to pull from."""
-
-    def __init__(self) -> None:
-        super().__init__('pulling from a registry is not supported yet: load the image with "docker load"')
 
 
 async def list_images(engine: Engine, request: Request) -> Answer:
@@ -96,14 +90,13 @@ async def load_images(engine: Engine, request: Request) -> Answer:
 
 
 async def create_image(engine: Engine, request: Request) -> Answer:
-    """`POST /images/create`: an import from the body; there is no registry to pull from."""
+    """`POST /images/create`: a pull, or an import from the body."""
     source = text(request.query, "fromSrc")
     if source == "-":
         return await _import(engine, request)
     if source:
         raise Unsupported(f"importing from a URL ({source}) is not supported: send the archive (fromSrc=-)")
-    parse(text(request.query, "fromImage"))
-    raise NoRegistry
+    return await transfers.pull(engine, request)
 
 
 async def _import(engine: Engine, request: Request) -> Answer:

@@ -5,7 +5,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from daemon.api.engine import Engine, Requester
+from daemon.api.engine import Asked, Engine, Requester
 from daemon.http.messages import Answer, Endpoint, Request
 from daemon.http.query import text
 from daemon.refusals import record_refusal
@@ -56,6 +56,21 @@ class Noting:
         """See `Requester`."""
         self.command_id = command_id
         return await self._requester.request(command, command_id=command_id, cause=cause, deadline_ns=deadline_ns)
+
+    async def begin(
+        self,
+        command: Command[CommandAnswer],
+        *,
+        command_id: str,
+        cause: Cause,
+        deadline_ns: int = 0,
+        on_reply: Callable[[], None] | None = None,
+    ) -> Asked[CommandAnswer]:
+        """See `Requester`."""
+        self.command_id = command_id
+        return await self._requester.begin(
+            command, command_id=command_id, cause=cause, deadline_ns=deadline_ns, on_reply=on_reply
+        )
 
 
 async def _record(engine: Engine, request: Request, command: str, noting: Noting, error: EngineError) -> None:

@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Generic, Self, TypeVar
 
 import anyio
 import anyio.abc
@@ -35,10 +35,38 @@ _REPLIES = msgspec.json.Decoder(Reply)
 class Pending:
     """A command that waits for its reply."""
 
-    def __init__(self, subject: str, payload: bytes) -> None:
+    def __init__(self, subject: str, payload: bytes, on_reply: Callable[[], None] | None = None) -> None:
         self.subject, self.payload = subject, payload
         self.done = anyio.Event()
         self.reply = Reply()
+        self._on_reply = on_reply
+
+    def finish(self, reply: Reply) -> None:
+        """The reply is there."""
+        self.reply = reply
+        self.done.set()
+        if self._on_reply is not None:
+            self._on_reply()
+
+
+class Asked(Generic[Answer]):
+    """A command that is under way; `close` it when its answer is of no interest any more."""
+
+    def __init__(self, pending: Pending, answer_type: type[Answer], forget: Callable[[], None]) -> None:
+        self._pending, self._answer_type, self._forget = pending, answer_type, forget
+
+    def close(self) -> None:
+        """Its answer is of no interest any more; twice is fine."""
+        self._forget()
+
+    async def answer(self) -> tuple[Answer, int]:
+        """The answer and the log position at which it holds. Raises the handler's error by its kind."""
+        await self._pending.done.wait()
+        reply = self._pending.reply
+        if reply.failure is not None:
+            kind = KINDS.get(reply.failure.kind, SystemFailure)
+            raise kind(reply.failure.message, recorded=reply.failure.recorded)
+        return msgspec.json.decode(reply.answer, type=self._answer_type), reply.sequence
 
 
 class Bus:
@@ -121,6 +149,22 @@ class Bus:
         self, command: Command[Answer], *, command_id: str, cause: Cause, deadline_ns: int = 0
     ) -> tuple[Answer, int]:
         """Like `send`; also tells the log position at which the answer holds."""
+        asked = await self.begin(command, command_id=command_id, cause=cause, deadline_ns=deadline_ns)
+        try:
+            return await asked.answer()
+        finally:
+            asked.close()
+
+    async def begin(
+        self,
+        command: Command[Answer],
+        *,
+        command_id: str,
+        cause: Cause,
+        deadline_ns: int = 0,
+        on_reply: Callable[[], None] | None = None,
+    ) -> Asked[Answer]:
+        """Have a command carried out, and hear of it later. `on_reply` is called when the answer is there."""
         envelope = CommandEnvelope(
             id=command_id,
             type=command.TYPE,
@@ -130,23 +174,21 @@ class Bus:
             causation=cause.causation,
             deadline_ns=deadline_ns,
         )
-        reply = await self._exchange(f"{self._prefix}.cmd.{command.TYPE}", _ENCODER.encode(envelope))
-        if reply.failure is not None:
-            kind = KINDS.get(reply.failure.kind, SystemFailure)
-            raise kind(reply.failure.message, recorded=reply.failure.recorded)
-        return msgspec.json.decode(reply.answer, type=answer_type(type(command))), reply.sequence
-
-    async def _exchange(self, subject: str, payload: bytes) -> Reply:
+        payload = _ENCODER.encode(envelope)
         if len(payload) > MAXIMUM_COMMAND_BYTES:
             raise InvalidParameter(f"the request is too large: {len(payload)} of {MAXIMUM_COMMAND_BYTES} bytes")
         inbox = f"{self._inbox}.{next(self._numbers)}"
-        pending = self._pending[inbox] = Pending(subject, payload)
+        pending = self._pending[inbox] = Pending(f"{self._prefix}.cmd.{command.TYPE}", payload, on_reply)
+
+        def forget() -> None:
+            self._pending.pop(inbox, None)
+
         try:
             await self._publish(inbox, pending)
-            await pending.done.wait()
-        finally:
-            del self._pending[inbox]
-        return pending.reply
+        except BaseException:
+            forget()
+            raise
+        return Asked(pending, answer_type(type(command)), forget)
 
     async def _publish(self, inbox: str, pending: Pending) -> None:
         try:
@@ -187,11 +229,11 @@ class Bus:
         if pending is None:
             return  # an answer to a repeat that was answered before
         try:
-            pending.reply = _REPLIES.decode(message.data)
+            reply = _REPLIES.decode(message.data)
         except msgspec.DecodeError:
             LOGGER.exception("not a reply on %s", message.subject)
             return
-        pending.done.set()
+        pending.finish(reply)
 
     async def _resend(self) -> None:
         while True:

@@ -9,7 +9,7 @@ from events.envelope import Recorded
 from events.messages import image as i
 from events.messages import network as n
 from events.messages import volume as v
-from events.projections.images import Image
+from events.projections.images import Image, repository_of
 from events.projections.networks import Network, SandboxState
 from events.projections.volumes import Volume
 from events.references import familiar
@@ -34,6 +34,9 @@ class ImageTeller:
         if isinstance(event, i.ImageCreated):
             self._labels[image_id] = event.config.config.labels
             self._imported |= {image_id} if event.origin == "import" else set()
+        if isinstance(event, i.ImagePulled):
+            labels = self._labels.get(image_id, {})
+            yield Told("image", "pull", familiar(event.name), labels | {"name": familiar(repository_of(event.name))})
         action, name = self._action(image_id, event)
         if action:
             yield Told("image", action, image_id, self._labels.get(image_id, {}) | {"name": name})

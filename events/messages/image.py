@@ -105,6 +105,33 @@ class ImportImage(Command[ImportedImage], frozen=True, kw_only=True):
     platform: str = ""
 
 
+class Credentials(msgspec.Struct, frozen=True, kw_only=True):
+    """What a client presents to a registry (the content of X-Registry-Auth); never in an event."""
+
+    username: str = ""
+    password: str = ""
+    identity_token: str = ""  # stands for a password that was given once
+    registry_token: str = ""  # a bearer token that is taken as it is
+
+
+class PulledImages(msgspec.Struct, frozen=True, kw_only=True):
+    """Answer of PullImages: ids of the images, in the order of their tags."""
+
+    image_ids: tuple[str, ...]
+
+
+class PullImages(Command[PulledImages], frozen=True, kw_only=True):
+    """Fetch an image, or all tags of a repository, from its registry or a mirror of it.
+
+    It ends when the last of those who follow its progress has left.
+    """
+
+    TYPE: ClassVar[str] = "image.pull"
+    name: str  # canonical, with a tag or a digest; without either: all tags
+    platform: str = ""  # os/architecture/variant, "" the host's
+    credentials: Credentials = Credentials()
+
+
 class TagImage(Command[None], frozen=True, kw_only=True):
     """Give an image (by id, prefix or name) another name; a name that is taken moves."""
 
@@ -153,7 +180,7 @@ class ImageCreateRequested(Event, frozen=True, kw_only=True):
 
     TYPE: ClassVar[str] = "image.create_requested"
     image_id: str
-    origin: str  # "load", "import"
+    origin: str  # "load", "import", "pull"
 
 
 class ImageCreated(Event, frozen=True, kw_only=True):
@@ -189,6 +216,50 @@ class ImageImported(Event, frozen=True, kw_only=True):
     TYPE: ClassVar[str] = "image.imported"
     image_id: str
     name: str
+
+
+class Blob(msgspec.Struct, frozen=True, kw_only=True):
+    """A layer as a registry keeps it."""
+
+    diff_id: str
+    digest: str  # of the compressed bytes
+    size_bytes: int
+    media_type: str
+
+
+class ImagePullRequested(Event, frozen=True, kw_only=True):
+    """Intent: content is being fetched. Nothing of it is visible before an image's own intent and outcome."""
+
+    TYPE: ClassVar[str] = "image.pull_requested"
+    pull_id: str
+    name: str  # canonical
+    platform: str
+
+
+class ImagePulled(Event, frozen=True, kw_only=True):
+    """A registry brought it (also when it was there already)."""
+
+    TYPE: ClassVar[str] = "image.pulled"
+    image_id: str
+    name: str  # canonical
+    digest: str  # of the manifest, or of the index that named it
+    blobs: tuple[Blob, ...]  # bottom first
+
+
+class ImagePullFinished(Event, frozen=True, kw_only=True):
+    """All that was asked for is there."""
+
+    TYPE: ClassVar[str] = "image.pull_finished"
+    pull_id: str
+    image_ids: tuple[str, ...]
+
+
+class ImagePullFailed(Event, frozen=True, kw_only=True):
+    """It was given up; images that were complete stay."""
+
+    TYPE: ClassVar[str] = "image.pull_failed"
+    pull_id: str
+    error: str
 
 
 class ImageTagged(Event, frozen=True, kw_only=True):

@@ -21,6 +21,7 @@ class AppliedLayer(msgspec.Struct, frozen=True, kw_only=True):
 class ApplyLayer(Command[AppliedLayer], frozen=True, kw_only=True):
     """Unpack a layer tar (plain, gzip or zstd) that lies in a file; an existing layer is only held.
 
+    A file that its writer has locked (flock) is still growing: it is read as it arrives, up to `length`.
     `holder` (an image id) keeps the layer until ReleaseLayers; `expected_diff_id` "" accepts any digest.
     """
 
@@ -30,6 +31,21 @@ class ApplyLayer(Command[AppliedLayer], frozen=True, kw_only=True):
     length: int = -1  # bytes; -1: to the end of the file
     parent: str = ""  # chain id; "": the bottom
     expected_diff_id: str = ""
+    holder: str
+
+
+class HeldLayer(msgspec.Struct, frozen=True, kw_only=True):
+    """Answer of HoldLayer; `held` False: the layer isn't there, or not yet."""
+
+    held: bool
+    size_bytes: int = 0
+
+
+class HoldLayer(Command[HeldLayer], frozen=True, kw_only=True):
+    """Keep a layer that is there for one more holder, until ReleaseLayers; nothing is made."""
+
+    TYPE: ClassVar[str] = "layer.hold"
+    chain_id: str
     holder: str
 
 

@@ -21,8 +21,16 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
     users: frozenset[str] = frozenset()  # container ids
     created_at_ns: int = 0  # when it came into this engine
     tagged_at_ns: int = 0
+    blobs: tuple[m.Blob, ...] = ()  # its layers as the registry had them that it came from last, bottom first
+    repositories: tuple[str, ...] = ()  # where those blobs are known to be, canonical names
     status: str = "creating"  # creating, ready, removing
     version: int = 0
+
+
+def repository_of(name: str) -> str:
+    """A canonical name without its tag and digest."""
+    path, _, last = name.partition("@")[0].rpartition("/")
+    return f"{path}/{last.partition(':')[0]}"
 
 
 def fold(image: Image, event: Event, recorded: Recorded) -> Image | None:
@@ -45,6 +53,10 @@ def fold(image: Image, event: Event, recorded: Recorded) -> Image | None:
             return replace(image, references=(*others, reference), tagged_at_ns=recorded.clock_ns)
         case m.ImageUntagged(reference=reference):
             return replace(image, references=tuple(name for name in image.references if name != reference))
+        case m.ImagePulled(name=name, blobs=blobs):
+            others = image.repositories if blobs == image.blobs else ()
+            repository = repository_of(name)
+            return replace(image, blobs=blobs, repositories=(*(o for o in others if o != repository), repository))
         case m.ImageAcquired(container_id=container_id):
             return replace(image, users=image.users | {container_id})
         case m.ImageReleased(container_id=container_id):

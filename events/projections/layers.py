@@ -1,5 +1,6 @@
 """What is known of every read-only layer; the layer handler decides on it."""
 
+import hashlib
 from collections.abc import Iterator
 
 import msgspec
@@ -40,6 +41,13 @@ def fold(layer: Layer, event: Event) -> Layer | None:
             return replace(layer, status="removing")
         case _:
             return layer
+
+
+def chain_id(parent: str, diff_id: str) -> str:
+    """The identity of a layer with all below it (OCI image specification, config.md, "Layer ChainID")."""
+    if not parent:
+        return diff_id
+    return f"sha256:{hashlib.sha256(f'{parent} {diff_id}'.encode()).hexdigest()}"
 
 
 class Layers(Projection):

@@ -11,6 +11,7 @@ from events.projections.images import Images
 from events.projections.layers import Layers
 from events.projections.networks import Networks, Sandboxes
 from events.projections.tables import Projection, table_types
+from events.projections.transfers import Transfers
 from events.projections.volumes import Volumes
 
 
@@ -25,6 +26,7 @@ class State:
         self.layers = Layers()
         self.networks = Networks()
         self.sandboxes = Sandboxes()
+        self.transfers = Transfers()
         self.volumes = Volumes()
         self._folds: dict[str, Callable[[Recorded], None]] = {
             "container": self._apply_container,
@@ -34,6 +36,7 @@ class State:
             "layer": self.layers.apply,
             "network": self.networks.apply,
             "sandbox": self.sandboxes.apply,
+            "transfer": self.transfers.apply,
             "volume": self.volumes.apply,
         }
 

@@ -25,6 +25,8 @@ def parse(content: bytes) -> ImageConfig:
         config = msgspec.convert(without_nulls(msgspec.json.decode(content)), ImageConfig)
     except msgspec.MsgspecError as error:
         raise BadImageArchive(f"invalid image configuration: {error}") from error
+    except RecursionError as error:
+        raise BadImageArchive("invalid image configuration: nested too deeply") from error
     if config.os not in ("", "linux"):
         raise OtherSystem(config.os)
     if config.rootfs.type != "layers":

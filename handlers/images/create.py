@@ -29,13 +29,17 @@ INTERRUPTED = "the engine was interrupted"
 Conclude = Callable[[tuple[Event, ...]], Awaitable[None]]
 
 
+# Gets an image's layers into place, bottom first, each held by the image.
+Apply = Callable[[Context, "Plan"], Awaitable[list[AppliedLayer]]]
+
+
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """An image to be made: `layers` are places in the file `source`, bottom first."""
+    """An image to be made: `layers` are places in the file `source`, bottom first (or none, for another `Apply`)."""
 
     image_id: str
     content: bytes  # the configuration, exact
     config: m.ImageConfig
-    source: Path
+    source: Path | None
     layers: tuple[Region, ...]
     origin: str
 
@@ -47,12 +51,14 @@ def check(plan: Plan) -> None:
         raise BadImageArchive(f"invalid manifest, layers length mismatch: expected {expected}, got {actual}")
 
 
-async def ensure_image(context: Context, plan: Plan, content: ContentStore, conclude: Conclude) -> None:
+async def ensure_image(
+    context: Context, plan: Plan, content: ContentStore, conclude: Conclude, apply: Apply | None = None
+) -> None:
     """Make the image unless it is there. The caller has its turn. Raises as `create_image`."""
     await settle(context, plan.image_id, content)
     image = context.state.images.get(plan.image_id)
     if image is None:
-        await create_image(context, plan, content, conclude)
+        await create_image(context, plan, content, conclude, apply or apply_from_archive)
     elif image.status != "ready":
         await content.write(plan.image_id, plan.content)  # removed by force, and containers have kept its layers
         await conclude((_created(plan, image.layers, image.size_bytes),))
@@ -60,18 +66,17 @@ async def ensure_image(context: Context, plan: Plan, content: ContentStore, conc
         await conclude(())
 
 
-async def create_image(context: Context, plan: Plan, content: ContentStore, conclude: Conclude) -> None:
+async def create_image(context: Context, plan: Plan, content: ContentStore, conclude: Conclude, apply: Apply) -> None:
     """Store the configuration and apply the layers. The caller has the image's turn; it isn't there yet.
 
     Raises InvalidParameter for what contradicts a digest, and whatever the layer handler and `conclude` raise.
     """
-    check(plan)
     stream = naming.stream(plan.image_id)
     with anyio.CancelScope(shield=True):
         await context.append(stream, m.ImageCreateRequested(image_id=plan.image_id, origin=plan.origin))
     try:
         await content.write(plan.image_id, plan.content)
-        layers = await _apply_layers(context, plan)
+        layers = await apply(context, plan)
         chains, size_bytes = tuple(layer.chain_id for layer in layers), sum(layer.size_bytes for layer in layers)
         with anyio.CancelScope(shield=True):
             await conclude((_created(plan, chains, size_bytes),))
@@ -131,7 +136,8 @@ def _created(plan: Plan, layers: tuple[str, ...], size_bytes: int) -> m.ImageCre
     )
 
 
-async def _apply_layers(context: Context, plan: Plan) -> list[AppliedLayer]:
+async def apply_from_archive(context: Context, plan: Plan) -> list[AppliedLayer]:
+    """Unpack the layers where they lie in the plan's file. Raises BadImageArchive, and as the layer handler."""
     applied: list[AppliedLayer] = []
     for region, diff_id in zip(plan.layers, plan.config.rootfs.diff_ids, strict=True):
         if not diff_id:

@@ -19,7 +19,7 @@ class ImageHandler:
     def __init__(self, content_directory: Path, scratch: Path) -> None:
         self.content = ContentStore(content_directory)
         self._scratch = scratch
-        self._turns = Turns(TURN_LIMIT_S)
+        self.turns = Turns(TURN_LIMIT_S)
 
     def commands(self) -> dict[type[Command[Any]], Handle]:
         """See `Handler.commands`."""
@@ -34,22 +34,22 @@ class ImageHandler:
 
     async def reconcile(self, context: Context) -> None:
         """See `Handler.reconcile`."""
-        await recovery.reconcile(context, self.content, self._turns)
+        await recovery.reconcile(context, self.content, self.turns)
 
     async def _load(self, context: Context, command: m.LoadImages) -> m.LoadedImages:
-        return await load.load_images(context, command, self.content, self._scratch, self._turns)
+        return await load.load_images(context, command, self.content, self._scratch, self.turns)
 
     async def _import(self, context: Context, command: m.ImportImage) -> m.ImportedImage:
-        return await import_image.import_image(context, command, self.content, self._turns)
+        return await import_image.import_image(context, command, self.content, self.turns)
 
     async def _tag(self, context: Context, command: m.TagImage) -> None:
         await tag.tag_image(context, command)
 
     async def _remove(self, context: Context, command: m.RemoveImage) -> m.RemovedImage:
-        return await remove.remove_image(context, command, self.content, self._turns)
+        return await remove.remove_image(context, command, self.content, self.turns)
 
     async def _acquire(self, context: Context, command: m.AcquireImage) -> None:
         await tag.acquire_image(context, command)
 
     async def _release(self, context: Context, command: m.ReleaseImage) -> None:
-        await remove.release_image(context, command, self.content, self._turns)
+        await remove.release_image(context, command, self.content, self.turns)

@@ -31,6 +31,18 @@ async def apply_layer(context: Context, command: m.ApplyLayer, driver: GraphDriv
         return await _apply(context, command, driver, turns)
 
 
+async def hold_layer(context: Context, command: m.HoldLayer, driver: GraphDriver, turns: Turns) -> m.HeldLayer:
+    """Keep a layer that is there for one more holder. Raises OtherDriver."""
+    async with turns.of(decide.holder_turn(command.holder)), turns.of(command.chain_id):
+        await removal.settle(context, command.chain_id, driver)
+        layer = context.state.layers.get(command.chain_id)
+        if layer is None:
+            return m.HeldLayer(held=False)
+        decide.check_driver(layer, driver.name)
+        await _hold(context, layer, command.holder)
+        return m.HeldLayer(held=True, size_bytes=layer.size_bytes)
+
+
 async def _apply(context: Context, command: m.ApplyLayer, driver: GraphDriver, turns: Turns) -> m.AppliedLayer:
     diff_id = command.expected_diff_id or await _digest(command)
     decide.check_digest(diff_id)

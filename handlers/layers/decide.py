@@ -1,6 +1,5 @@
 """Decisions about layers, pure: what is appended follows from the command and the state alone."""
 
-import hashlib
 import re
 from collections.abc import Sequence
 
@@ -9,19 +8,13 @@ from events.log import Append
 from events.messages import layer as m
 from events.messages.layer import ViewMount
 from events.projections.layers import Layer, Layers
+from events.projections.layers import chain_id as chain_id
 from events.projections.state import State
 from handlers.layers.errors import LayerNotHeld, NoContainerLayer, NoSuchLayer, OtherDriver
 from handlers.layers.ports import Subject
 
 CONTAINER_PREFIX = "container-"
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-
-
-def chain_id(parent: str, diff_id: str) -> str:
-    """The identity of a layer with all below it (OCI image specification, config.md, "Layer ChainID")."""
-    if not parent:
-        return diff_id
-    return f"sha256:{hashlib.sha256(f'{parent} {diff_id}'.encode()).hexdigest()}"
 
 
 def check_digest(digest: str) -> None:

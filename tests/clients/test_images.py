@@ -75,12 +75,6 @@ def test_what_is_no_archive_is_refused(engine):
     assert engine.out("images", "--format", "{{.Repository}}") == "busybox"
 
 
-def test_pulling_says_what_to_do(engine):
-    refused = engine.docker("pull", "nosuch", check=False)
-    assert refused.returncode == 1
-    assert b"docker load" in refused.stderr
-
-
 def test_system_prune_clears_what_nobody_uses(engine):
     engine.docker("create", "--name", "unused", "busybox")
     assert "Total reclaimed space" in engine.out("system", "prune", "-f")

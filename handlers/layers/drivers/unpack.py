@@ -17,6 +17,7 @@ from handlers.compression import blocks
 from handlers.kernel import confinement
 from handlers.kernel.calls import attempt, reason
 from handlers.kernel.mounts import sync_filesystem
+from handlers.layers.drivers.arriving import open_arriving
 from handlers.layers.drivers.entries import Stream, entries
 from handlers.layers.drivers.extraction import Extraction
 from handlers.layers.drivers.lineage import Lineage
@@ -52,7 +53,7 @@ def main() -> None:
 
 def _unpack(request: dict[str, Any]) -> dict[str, str | int]:
     with attempt(f"open {request['path']}"):
-        source = open(request["path"], "rb")  # noqa: PTH123 - open until the process ends
+        source = open_arriving(request["path"])
     lineage = Lineage(request["lineage"])
     _confine(request["directory"])
     stream = Stream(blocks(source, request["offset"], request["length"]))

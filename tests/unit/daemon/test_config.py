@@ -8,6 +8,7 @@ import pytest
 from daemon import config
 from daemon.flags import DIRECTIVES, ConfigurationInvalid
 from events.messages.container import Ulimit
+from handlers.images.registry_settings import Proxies
 from handlers.networks.settings import DEFAULT_POOLS, AddressPool
 
 
@@ -69,18 +70,6 @@ FLAG_AND_FILE = [
     ),
     (["--init"], {"init": True}, "init", True),
     (["--default-shm-size", "1.5g"], {"default_shm_size": "1.5g"}, "default_shm_bytes", 3 << 29),
-    (
-        ["--insecure-registry", "10.0.0.0/8"],
-        {"insecure_registries": ["10.0.0.0/8"]},
-        "insecure_registries",
-        ("10.0.0.0/8",),
-    ),
-    (
-        ["--registry-mirror", "https://m.example"],
-        {"registry_mirrors": ["https://m.example"]},
-        "registry_mirrors",
-        ("https://m.example/",),
-    ),
     (["-p", "/run/x.pid"], {"pidfile": "/run/x.pid"}, "pidfile", Path("/run/x.pid")),
     (["-G", "root"], {"group": "root"}, "group", "root"),
     (["--group", "0"], {"group": "0"}, "group", "0"),
@@ -100,6 +89,33 @@ def test_flag_and_key_mean_the_same(load, arguments, file, field, expected):
     assert getattr(load(*arguments), field) == expected
     assert getattr(load(**file), field) == expected
     assert getattr(load(), field) != expected or field == "group"  # root has it by default on some hosts
+
+
+REGISTRIES = [
+    (["--insecure-registry", "10.0.0.0/8"], {"insecure_registries": ["10.0.0.0/8"]}, "insecure", ("10.0.0.0/8",)),
+    (
+        ["--registry-mirror", "https://m.example"],
+        {"registry_mirrors": ["https://m.example"]},
+        "mirrors",
+        ("https://m.example/",),
+    ),
+    (["--max-concurrent-downloads", "7"], {"max_concurrent_downloads": 7}, "downloads", 7),
+    (["--max-concurrent-uploads", "7"], {"max_concurrent_uploads": 7}, "uploads", 7),
+    (["--max-download-attempts", "7"], {"max_download_attempts": 7}, "attempts", 7),
+    (
+        ["--http-proxy", "http://p:1", "--https-proxy", "p:2", "--no-proxy", "a"],
+        {"proxies": {"http-proxy": "http://p:1", "https-proxy": "p:2", "no-proxy": "a"}},
+        "proxies",
+        Proxies(http="http://p:1", https="p:2", exceptions="a"),
+    ),
+]
+
+
+@pytest.mark.parametrize(("arguments", "file", "field", "expected"), REGISTRIES)
+def test_registry_settings(load, arguments, file, field, expected):
+    assert getattr(load(*arguments).registries, field) == expected
+    assert getattr(load(**file).registries, field) == expected
+    assert getattr(load().registries, field) != expected
 
 
 NETWORK = [
@@ -271,20 +287,6 @@ def test_runtimes_wait_for_the_next_start(load, tmp_path):
     result = config.reload(old)
     assert (result.changed, result.postponed) == ((), ("default-runtime", "runtimes"))
     assert result.configuration == old
-
-
-def test_directives_that_nothing_acts_on_are_told(load, tmp_path, caplog):
-    config.warn_of_idle(load(insecure_registries=[], debug=True))
-    assert caplog.text == ""
-    old = load(registry_mirrors=["https://m.example"])
-    config.warn_of_idle(old)
-    assert [record.levelname for record in caplog.records] == ["WARNING"]
-    assert "registry-mirrors: shown by `docker info` and nothing else" in caplog.text
-    (tmp_path / "daemon.json").write_text('{"insecure-registries": ["10.0.0.0/8"]}')
-    caplog.clear()
-    config.reload(old)
-    assert "insecure-registries: shown by" in caplog.text
-    assert "registry-mirrors" not in caplog.text
 
 
 def test_reload_without_a_difference_changes_nothing(load):

@@ -25,6 +25,7 @@ from events.messages import container as c
 from events.projections.state import State
 from handlers.exec.ports import LogQuery, Session
 from handlers.layers.drivers.container_files import HelperFiles
+from handlers.progress import Progress
 from tests.fakes.graph_driver import FakeGraphDriver
 from tests.unit.daemon.story import CLIENT, LAYOUT, Story
 
@@ -80,10 +81,40 @@ class Desk:
         answer = await act(command) if act else None
         return answer, self._story.state.sequence
 
+    async def begin(
+        self,
+        command: Command[Any],
+        *,
+        command_id: str,
+        cause: Cause,
+        deadline_ns: int = 0,
+        on_reply: Callable[[], None] | None = None,
+    ) -> "Begun":
+        self.taken.append(command)
+        self.ids.append(command_id)
+        act = self._acts.get(type(command))
+        return Begun(self._story, act, command, on_reply or (lambda: None))
+
     async def _record_access(self, command: c.RecordAccess) -> None:
         container = find_container(self._story.state.containers, command.container)
         event = c.ContainerAccessed(container_id=container.id, action=command.action, attributes=command.attributes)
         await self._story.tell(f"container/{container.id}", event)
+
+
+class Begun:
+    """A command that runs when it is asked for its answer, or when the test has agreed that it ends."""
+
+    def __init__(self, story: Story, act: Act | None, command: Command[Any], on_reply: Callable[[], None]) -> None:
+        self._story, self._act, self._command = story, act, command
+        self.closed = False
+        on_reply()
+
+    def close(self) -> None:
+        self.closed = True
+
+    async def answer(self) -> tuple[Any, int]:
+        answer = await self._act(self._command) if self._act else None
+        return answer, self._story.state.sequence
 
 
 class MemorySession:
@@ -214,6 +245,7 @@ class Api:
         self.processes: tuple[int, ...] = ()
         self.printed = ""
         self.asked_of_ps: list[Sequence[str]] = []
+        self.progress = Progress()
         self.engine = Engine(
             state=story.state,
             log=story.log,
@@ -225,6 +257,7 @@ class Api:
             clock=story.clock,
             ids=Numbers(),
             requester=self.desk,
+            progress=self.progress,
             usage=FixedUsage(),
             information=lambda: FACTS,
             layout=LAYOUT,

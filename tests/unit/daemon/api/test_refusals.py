@@ -61,14 +61,14 @@ async def refusals(api):
         ),
         (
             "POST",
-            "/images/create?fromImage=busybox&repo=mine",
+            "/images/create?fromSrc=http://x/y&repo=mine",
             None,
             Unsupported,
             CommandRefused(
                 command="POST /images/create",
                 target="mine",
                 kind="unsupported",
-                reason='pulling from a registry is not supported yet: load the image with "docker load"',
+                reason="importing from a URL (http://x/y) is not supported: send the archive (fromSrc=-)",
             ),
         ),
     ],

@@ -1,0 +1,154 @@
+"""Endpoints about registries: a command runs for as long as its client watches, and its progress is the answer."""
+
+import base64
+import binascii
+import re
+from collections.abc import AsyncIterator
+from typing import Final, Generic, TypeVar
+
+import anyio
+import msgspec
+
+from daemon.api.answers import json_line
+from daemon.api.commands import COMMAND_HEADER, command_id_of
+from daemon.api.engine import Asked, Engine
+from daemon.http.messages import Answer, Request, StreamResponse
+from daemon.http.query import text
+from daemon.shapes import progress
+from events import references
+from events.base import Command
+from events.errors import EngineError, Unavailable
+from events.messages.image import Credentials, PullImages
+from handlers.progress import Following
+
+Told = TypeVar("Told")
+AUTH_HEADER: Final = "x-registry-auth"
+_DIGEST: Final = re.compile(r"[a-z0-9+._-]+:[0-9a-fA-F]{32,}")
+
+
+class Authorization(msgspec.Struct, frozen=True, kw_only=True):
+    """The content of X-Registry-Auth (Docker Engine API, "Authentication"); `auth` is the pair in one."""
+
+    username: str = ""
+    password: str = ""
+    auth: str = ""
+    identitytoken: str = ""
+    registrytoken: str = ""
+    serveraddress: str = ""
+
+
+class ClientLeft(Unavailable):
+    """Nobody is there to read the answer."""
+
+    def __init__(self) -> None:
+        super().__init__("the client is gone")
+
+
+async def pull(engine: Engine, request: Request) -> Answer:
+    """`POST /images/create` with `fromImage`."""
+    command = PullImages(
+        name=wanted_name(text(request.query, "fromImage"), text(request.query, "tag")),
+        platform=text(request.query, "platform"),
+        credentials=credentials(request),
+    )
+    return await Transfer(engine, request, command).answer()
+
+
+def wanted_name(name: str, tag: str) -> str:
+    """The canonical name of what `fromImage` and `tag` say: a tag, a digest, or neither for all tags.
+
+    Raises InvalidReference, InvalidTag.
+    """
+    reference = references.parse(name)
+    if not tag:
+        return reference.canonical
+    if _DIGEST.fullmatch(tag):
+        return references.parse(f"{reference.name}@{tag}").canonical
+    return references.tagged(reference.name, tag)
+
+
+def credentials(request: Request) -> Credentials:
+    """What X-Registry-Auth holds; as in Docker, what can't be read counts as nothing."""
+    header = request.headers.get(AUTH_HEADER, "")
+    try:
+        content = base64.b64decode(header.rstrip("=") + "=" * (-len(header.rstrip("=")) % 4), altchars=b"-_")
+        return as_credentials(msgspec.json.decode(content, type=Authorization))
+    except (binascii.Error, ValueError, msgspec.MsgspecError, RecursionError):
+        return Credentials()
+
+
+def as_credentials(given: Authorization) -> Credentials:
+    """A pair in one is taken apart."""
+    username, password = given.username, given.password
+    if not username and given.auth:
+        username, _, password = base64.b64decode(given.auth).decode().partition(":")
+    return Credentials(
+        username=username,
+        password=password,
+        identity_token=given.identitytoken,
+        registry_token=given.registrytoken,
+    )
+
+
+class Transfer(Generic[Told]):
+    """A command and its progress; what fails before the first line is an error, later it is the last line."""
+
+    def __init__(self, engine: Engine, request: Request, command: Command[Told]) -> None:
+        self._engine, self._request, self._command = engine, request, command
+        self._command_id = command_id_of(engine, request, command)
+
+    async def answer(self) -> Answer:
+        """The answer once its status is known. Raises EngineError."""
+        reader = self._engine.progress.follow(self._command_id)
+        asked: Asked[Told] | None = None
+        try:
+            asked = await self._engine.begin(
+                self._request.actor, self._command, command_id=self._command_id, on_reply=reader.close
+            )
+            first = await self._first(reader)
+            if not first:
+                await self._engine.conclude(asked)
+        except BaseException:
+            self._leave(reader, asked)
+            raise
+        chunks = self._chunks(reader, asked, first)
+        return StreamResponse(headers={COMMAND_HEADER: self._command_id}, chunks=chunks)
+
+    async def _first(self, reader: Following) -> bytes:
+        """The first lines, or nothing when there are none before the end. Raises ClientLeft."""
+        first: bytes | None = None
+        async with anyio.create_task_group() as tasks:
+
+            async def leave() -> None:
+                await self._request.wait_disconnect()
+                tasks.cancel_scope.cancel("the client is gone")
+
+            tasks.start_soon(leave)
+            first = await _read(reader)
+            tasks.cancel_scope.cancel("there is something to tell")
+        if first is None:
+            raise ClientLeft
+        return first
+
+    async def _chunks(self, reader: Following, asked: Asked[Told], first: bytes) -> AsyncIterator[bytes]:
+        try:
+            chunk = first
+            while chunk:
+                yield chunk
+                chunk = await _read(reader)
+            try:
+                await self._engine.conclude(asked)
+            except EngineError as error:
+                yield json_line(progress.failure(str(error)))
+        finally:
+            self._leave(reader, asked)
+
+    def _leave(self, reader: Following, asked: Asked[Told] | None) -> None:
+        self._engine.progress.leave(self._command_id, reader)
+        if asked is not None:
+            asked.close()
+
+
+async def _read(reader: Following) -> bytes:
+    """Lines as they come; nothing at the end."""
+    return b"".join(json_line(progress.line(note)) for note in await reader.read())

@@ -1,0 +1,41 @@
+"""Progress as Docker's clients draw it: one JSON object a line, with a bar for those that don't draw their own.
+
+The bar's form is that of Docker's jsonmessage: `[==>      ]  1.5MB/3MB`.
+"""
+
+from daemon.shapes.go_values import JsonObject
+from handlers.progress import Note
+
+_WIDTH = 50
+_UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
+
+
+def line(note: Note) -> JsonObject:
+    """A line of progress."""
+    shape: JsonObject = {"status": note.status}
+    if note.has_detail:
+        detail = {"current": note.current_bytes, "total": note.total_bytes} if note.total_bytes else {}
+        shape["progressDetail"] = detail
+        if detail:
+            shape["progress"] = bar(note.current_bytes, note.total_bytes)
+    return shape | ({"id": note.subject} if note.subject else {})
+
+
+def failure(text: str) -> JsonObject:
+    """The last line of a stream that failed."""
+    return {"errorDetail": {"message": text}, "error": text}
+
+
+def bar(current_bytes: int, total_bytes: int) -> str:
+    """How much of the whole, drawn and in numbers."""
+    filled = min(_WIDTH, current_bytes * _WIDTH // total_bytes)
+    drawn = "=" * filled + ">" * (filled < _WIDTH) + " " * (_WIDTH - filled - 1)
+    return f"[{drawn}]  {human(current_bytes)}/{human(total_bytes)}"
+
+
+def human(size_bytes: int) -> str:
+    """As go-units writes sizes: four digits that count."""
+    value, unit = float(size_bytes), 0
+    while value >= 1000 and unit < len(_UNITS) - 1:
+        value, unit = value / 1000, unit + 1
+    return f"{value:.4g}{_UNITS[unit]}"

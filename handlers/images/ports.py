@@ -1,0 +1,59 @@
+"""What the image handlers need of registries."""
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+import msgspec
+
+from events.messages.image import Credentials
+
+
+class Fetched(msgspec.Struct, frozen=True, kw_only=True):
+    """A manifest or an index as a registry gave it; `digest` is that of `content`."""
+
+    content: bytes
+    digest: str
+    media_type: str
+
+
+class Stream(msgspec.Struct, frozen=True, kw_only=True):
+    """A blob's bytes from `offset` on, which may lie before what was asked for: a registry needn't know ranges.
+
+    `total_bytes` is the whole blob's size as the registry tells it, -1 when it doesn't.
+    """
+
+    offset: int
+    total_bytes: int = -1
+    chunks: AsyncIterator[bytes]
+
+
+class Repository(Protocol):
+    """One repository, at its registry or a mirror: the first that answers is asked for the rest too.
+
+    Methods raise RegistryRefused for what a registry says and RegistryUnreachable for what keeps it from saying
+    anything; the latter may be tried again.
+    """
+
+    @property
+    def name(self) -> str:
+        """Canonical (`docker.io/library/busybox`)."""
+
+    async def manifest(self, reference: str) -> Fetched:
+        """By tag or digest; the digest is verified where one is known."""
+
+    async def small_blob(self, digest: str, limit_bytes: int) -> bytes:
+        """A blob of at most `limit_bytes`, not verified."""
+
+    def blob(self, digest: str, offset: int) -> AbstractAsyncContextManager[Stream]:
+        """A blob from an offset on, not verified."""
+
+    async def tags(self) -> tuple[str, ...]:
+        """All tags."""
+
+
+class Registries(Protocol):
+    """All the registries there are."""
+
+    def repository(self, name: str, credentials: Credentials) -> AbstractAsyncContextManager[Repository]:
+        """A repository by its canonical name; connections live as long as somebody is inside."""
