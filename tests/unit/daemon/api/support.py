@@ -64,6 +64,7 @@ class Desk:
         self.ids: list[str] = []
         self.causes: list[Cause] = []
         self.deadlines: list[int] = []
+        self.on_begin: Callable[[str], None] = lambda command_id: None
         self._story = story
         self._acts: dict[type[Command[Any]], Act] = {c.RecordAccess: self._record_access}
 
@@ -92,6 +93,7 @@ class Desk:
     ) -> "Begun":
         self.taken.append(command)
         self.ids.append(command_id)
+        self.on_begin(command_id)
         act = self._acts.get(type(command))
         return Begun(self._story, act, command, on_reply or (lambda: None))
 

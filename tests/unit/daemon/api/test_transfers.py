@@ -79,13 +79,7 @@ async def test_progress_then_a_failure_in_the_stream():
         raise NotFound("no more")
 
     api.desk.agree(PullImages, act)
-    original = api.desk.begin
-
-    async def begin(command, **more):
-        api.progress.tell(more["command_id"], Note(status="Pulling from x", subject="1"))
-        return await original(command, **more)
-
-    api.desk.begin = begin
+    api.desk.on_begin = lambda command_id: api.progress.tell(command_id, Note(status="Pulling from x", subject="1"))
     answer = await api.call(WireRequest("POST", PULL, b"", {}))
     assert isinstance(answer, StreamResponse)
     lines = b"".join([chunk async for chunk in answer.chunks]).splitlines()
