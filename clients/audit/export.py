@@ -1,0 +1,70 @@
+"""The log in the formats of others, resumable by sequence, to a file, a stream or a NATS subject."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from anyio import to_thread
+
+from clients.audit.formats import Format
+from clients.audit.sources import Source, check_same
+from clients.errors import SinkFailed, Unusable
+from clients.subscribe.filters import Filters
+from clients.subscribe.position import Position
+from clients.subscribe.sinks import Sink
+from events.lines import Line
+
+
+class Output(Protocol):
+    """What bytes can be written to."""
+
+    def write(self, content: bytes, /) -> object:
+        """Raises OSError."""
+
+    def flush(self) -> None:
+        """Raises OSError."""
+
+
+class StreamSink:
+    """An open stream, as standard output is: it has no memory, so whoever resumes says from where."""
+
+    def __init__(self, stream: Output, form: Format) -> None:
+        self._stream, self._format = stream, form
+
+    async def position(self) -> Position | None:
+        """See `Sink`."""
+        return None
+
+    async def write(self, lines: Sequence[Line]) -> None:
+        """See `Sink`."""
+        content = b"".join([self._format.encode(line) + b"\n" for line in lines])
+        await to_thread.run_sync(self._send, content)
+
+    def _send(self, content: bytes) -> None:
+        try:
+            self._stream.write(content)
+            self._stream.flush()
+        except OSError as error:
+            raise SinkFailed(f"the output can't be written: {error.strerror or error}") from error
+
+
+async def export(
+    source: Source, sink: Sink, *, first: int = 1, last: int | None = None, filters: Filters | None = None
+) -> int:
+    """Bring a source's events into a sink, from where the sink stands, or from `first` when it is new.
+
+    Returns the sequence up to which all is told. Raises SinkFailed, LogChanged, Unusable, EngineUnreachable.
+    """
+    end = source.last if last is None else last
+    if not 0 <= end <= source.last or not 1 <= first <= source.last + 1:
+        wrong = first if not 1 <= first <= source.last + 1 else end
+        raise Unusable(f"event {wrong} is not in the log, which ends with event {source.last}: choose one up to it")
+    position = await sink.position()
+    check_same(position, source)
+    after = first - 1 if position is None else position.sequence
+    chosen = filters or Filters()
+    async for batch in source.batches(after, end):
+        wanted = [line for line in batch if chosen.pass_(line)]
+        if wanted:
+            await sink.write(wanted)
+        after = batch[-1].sequence
+    return after
