@@ -22,6 +22,7 @@ from handlers.exec.handler import ExecHandler
 from handlers.exec.host_facts import HostFacts
 from handlers.exec.probes import Probes
 from handlers.exec.specification import Settings
+from handlers.images.content import ContentStore
 from handlers.images.distribution import DistributionHandler
 from handlers.images.downloads import Downloads
 from handlers.images.drivers.http_registry import HttpRegistries
@@ -58,6 +59,7 @@ class Composition(msgspec.Struct, frozen=True, kw_only=True):
     graph: GraphDrivers
     files: HelperFiles
     probes: Probes
+    content: ContentStore
     facts: HostFacts
     drivers: Mapping[str, object]  # everything that acts on the host, by short names
     warnings: tuple[str, ...] = ()  # what the host can't do, for `docker info`
@@ -108,6 +110,7 @@ async def compose(
         graph=graph,
         files=files,
         probes=Probes(runtime, facts, settings),
+        content=images.content,
         facts=facts,
         drivers={
             "bridge": parts.driver,

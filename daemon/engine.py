@@ -374,6 +374,8 @@ class Daemon:
             scratch=scratch(self._configuration),
             files=composition.files,
             health=self._health.of if self._health else lambda _: None,
+            layer_tars=composition.files,
+            image_content=composition.content,
         )
 
     def _made(self) -> Composition:

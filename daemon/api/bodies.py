@@ -95,6 +95,15 @@ async def read_create(request: Request) -> CreateBody:
     return await _decoded(request, decode)
 
 
+async def read_commit(request: Request) -> ContainerConfig | None:
+    """The body of a commit; None where it says nothing. Raises InvalidParameter."""
+    decode = partial(
+        decode_body, type_=ContainerConfig, optional=True, lists_of_strings=_LIST_OR_STRING, go_names={"": "Config"}
+    )
+    config = await _decoded(request, decode)
+    return None if config == ContainerConfig() else config
+
+
 async def _decoded(request: Request, decode: Callable[[bytes, str], Body]) -> Body:
     """A long body is decoded aside: nobody else has to wait for it."""
     body, content_type = await request.read(), request.headers.get("content-type", "")

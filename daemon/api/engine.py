@@ -24,7 +24,7 @@ from events.sealed import Keyring
 from handlers.context import Clock, Ids, Watcher
 from handlers.exec.ports import Streams
 from handlers.exec.usage import Usage
-from handlers.layers.ports import ContainerFiles
+from handlers.layers.ports import ContainerFiles, LayerTars
 from handlers.policies.health import Health
 from handlers.progress import Progress
 
@@ -76,6 +76,13 @@ class DiskUsage(Protocol):
         """What a directory takes; -1 when it can't be told."""
 
 
+class ImageContent(Protocol):
+    """Configurations of images (`handlers.images.content.ContentStore`)."""
+
+    async def read(self, digest: str) -> bytes:
+        """The exact bytes. Raises SystemFailure."""
+
+
 class Engine(msgspec.Struct, frozen=True, kw_only=True):
     """State to query, a bus to command, and the live data of processes."""
 
@@ -98,6 +105,8 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True):
     measure: Callable[[str], Usage | None]  # what a container uses; blocking
     process_table: Callable[[Sequence[str]], Awaitable[str]]  # arguments of `ps` -> what it prints
     files: ContainerFiles
+    layer_tars: LayerTars
+    image_content: ImageContent
     scratch: Path  # directory for uploads, on the file system of the data-root
     health: Callable[[str], Health | None] = lambda _: None  # container id -> its last probes
     listeners: set[str] = set()  # ids of clients that follow events

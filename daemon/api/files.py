@@ -1,4 +1,4 @@
-"""Endpoints about the files of containers: `docker cp`, `docker diff`, `docker export`."""
+"""Endpoints about the files of containers: `docker cp`, `docker diff`, `docker export`, `docker commit`."""
 
 import base64
 import posixpath
@@ -8,16 +8,19 @@ from typing import Final
 import msgspec
 
 from daemon.api.answers import as_json, empty
+from daemon.api.bodies import read_commit
 from daemon.api.commands import send
 from daemon.api.engine import Engine
-from daemon.api.images import UPLOAD_S, spooled
+from daemon.api.images import UPLOAD_S, scratch_file, spooled
 from daemon.api.lookup import visible_container
 from daemon.http.messages import Answer, Request, Response, StreamResponse
 from daemon.http.query import boolean, text
 from daemon.shapes.times import SECOND_NS, rfc3339
 from events.errors import InvalidParameter, NotFound
-from events.messages.container import PutArchive, RecordAccess
+from events.messages.container import CommitContainer, PutArchive, RecordAccess
 from events.projections.containers import Container
+from events.references import tagged
+from handlers.containers.commit import stated_config
 from handlers.containers.errors import NoSuchFile
 from handlers.containers.view import view_mounts
 from handlers.layers import decide
@@ -91,6 +94,29 @@ async def changes(engine: Engine, request: Request) -> Answer:
     container = visible_container(engine.state, request.parameters["id"])
     found = await engine.files.changes(_subject(engine, container, bare=True))
     return as_json([{"Path": change.path, "Kind": change.kind} for change in found] or None)
+
+
+async def commit(engine: Engine, request: Request) -> Answer:
+    """`POST /commit`."""
+    name = text(request.query, "container")
+    if not name:
+        raise InvalidParameter('invalid name or ID supplied: ""')
+    repository = text(request.query, "repo")
+    config = await read_commit(request)
+    visible_container(engine.state, name)
+    async with scratch_file(engine, "commit") as path:
+        command = CommitContainer(
+            container=name,
+            path=str(path),
+            reference=tagged(repository, text(request.query, "tag")) if repository else "",
+            author=text(request.query, "author"),
+            comment=text(request.query, "comment"),
+            pause=boolean(request.query, "pause", default=True),
+            changes=tuple(request.query.get("changes", ())),
+            config=None if config is None else stated_config(config),
+        )
+        made, headers = await send(engine, request, command, UPLOAD_S)
+    return as_json({"Id": made.image_id}, 201, headers)
 
 
 def stat_header(found: PathStat) -> str:

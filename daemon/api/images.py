@@ -116,15 +116,22 @@ async def _import(engine: Engine, request: Request) -> Answer:
 
 
 @asynccontextmanager
-async def spooled(engine: Engine, request: Request) -> AsyncIterator[Path]:
-    """The request's body as a file, for as long as the command that reads it runs."""
-    path = engine.scratch / f"upload-{secrets.token_hex(16)}"
+async def scratch_file(engine: Engine, kind: str) -> AsyncIterator[Path]:
+    """A path for a file that a command needs for as long as it runs."""
+    path = engine.scratch / f"{kind}-{secrets.token_hex(16)}"
     try:
-        await request.spool(path)
         yield path
     finally:
         with anyio.move_on_after(_UNLINK_S, shield=True):
             await to_thread.run_sync(lambda: path.unlink(missing_ok=True))
+
+
+@asynccontextmanager
+async def spooled(engine: Engine, request: Request) -> AsyncIterator[Path]:
+    """The request's body as a file, for as long as the command that reads it runs."""
+    async with scratch_file(engine, "upload") as path:
+        await request.spool(path)
+        yield path
 
 
 async def prune_images(engine: Engine, request: Request) -> Answer:

@@ -61,6 +61,15 @@ def check_load(request: Request) -> None:
             raise Unsupported(f"loading images for {platform.text} is not supported yet: this host is {host.text}")
 
 
+def check_saving(request: Request, image: Image) -> None:
+    """`platform` of a save (API 1.48): an image is there for one. Raises InvalidParameter, OtherPlatform."""
+    asked: Sequence[str] = request.query.get("platform", ()) if request.version >= (1, 48) else ()
+    wanted = [_decoded(sent) for sent in asked if sent]
+    actual = _platform(image)
+    if wanted and not any(actual.fits(platform) for platform in wanted):
+        raise OtherPlatform(image.references[0] if image.references else image.id, actual, wanted[0])
+
+
 def _platform(image: Image) -> Platform:
     config = image.config
     return Platform(os=config.os or "linux", architecture=config.architecture, variant=config.variant)

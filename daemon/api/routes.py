@@ -2,7 +2,19 @@
 
 from typing import Final
 
-from daemon.api import containers, execs, files, images, lifecycle, networks, swarm, system, unsupported, volumes
+from daemon.api import (
+    containers,
+    execs,
+    files,
+    images,
+    lifecycle,
+    networks,
+    saving,
+    swarm,
+    system,
+    unsupported,
+    volumes,
+)
 from daemon.api.attach import attach
 from daemon.api.engine import Engine
 from daemon.api.events import events
@@ -52,6 +64,7 @@ TABLE: Final[tuple[tuple[str, str, EngineEndpoint], ...]] = (
     ("POST", "/containers/{id:path}/attach", attach),
     ("POST", "/containers/{id:path}/exec", execs.create_exec),
     ("DELETE", "/containers/{id:path}", containers.remove_container),
+    ("POST", "/commit", files.commit),
     # processes run in them later
     ("POST", "/exec/{id}/start", execs.start_exec),
     ("POST", "/exec/{id}/resize", execs.resize_exec),
@@ -61,6 +74,8 @@ TABLE: Final[tuple[tuple[str, str, EngineEndpoint], ...]] = (
     ("POST", "/images/create", images.create_image),
     ("POST", "/images/load", images.load_images),
     ("POST", "/images/prune", images.prune_images),
+    ("GET", "/images/get", saving.save_images),
+    ("GET", "/images/{name:path}/get", saving.save_image),
     ("GET", "/images/{name:path}/json", images.inspect_image),
     ("GET", "/images/{name:path}/history", images.image_history),
     ("POST", "/images/{name:path}/tag", images.tag_image),

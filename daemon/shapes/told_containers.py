@@ -118,6 +118,8 @@ def _actions(named: Named, event: Event) -> Iterator[tuple[str, dict[str, str]]]
             yield "rename", {"oldName": f"/{old_name}"}
         case m.ContainerHealthChanged(status=status):
             yield f"health_status: {status}", {}
+        case m.ContainerCommitted(image_id=image_id, reference=reference, comment=comment):
+            yield "commit", {"comment": comment, "imageID": image_id, "imageRef": reference}
         case m.ContainerAccessed(action=action, attributes=attributes):
             yield action, attributes
         case _ if type(event) in _PLAIN_ACTIONS:

@@ -53,6 +53,8 @@ class ImageTeller:
                 return "load", name
             case i.ImageImported():
                 return "import", image_id
+            case i.ImageSaved():
+                return "save", image_id
             case i.ImageTagged(reference=reference, asked=asked) if asked or image_id in self._imported:
                 return "tag", familiar(reference)
             case i.ImageUntagged(reference=reference, moved=False):

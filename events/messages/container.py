@@ -9,7 +9,7 @@ from typing import ClassVar
 import msgspec
 
 from events.base import Command, Event, docker_name
-from events.messages.image import HealthcheckConfig
+from events.messages.image import CommittedImage, HealthcheckConfig, RunConfig
 from events.sealed import Sealed
 
 # ---- configuration, as the Docker Engine API describes it (create request)
@@ -448,6 +448,23 @@ class PutArchive(Command[None], frozen=True, kw_only=True):
     copy_uid_gid: bool = False  # its user owns everything
 
 
+class CommitContainer(Command[CommittedImage], frozen=True, kw_only=True):
+    """Make an image of it. `pause`: its processes stand still while its files are read.
+
+    `config` None: its own configuration is the image's. Its changes lie at `path`, a new file, meanwhile.
+    """
+
+    TYPE: ClassVar[str] = "container.commit"
+    container: str
+    path: str
+    reference: str = ""  # canonical, or "" for none
+    author: str = ""
+    comment: str = ""
+    pause: bool = True
+    changes: tuple[str, ...] = ()  # Dockerfile instructions
+    config: RunConfig | None = None
+
+
 # ---- events (stream `container/<id>`)
 
 
@@ -743,6 +760,34 @@ class ContainerExtractFailed(Event, frozen=True, kw_only=True):
     TYPE: ClassVar[str] = "container.extract_failed"
     container_id: str
     path: str
+    error: str
+
+
+class ContainerCommitRequested(Event, frozen=True, kw_only=True):
+    """Intent: an image will be made of it. `pauses`: it is paused for that, and goes on afterwards."""
+
+    TYPE: ClassVar[str] = "container.commit_requested"
+    container_id: str
+    reference: str
+    comment: str
+    pauses: bool
+
+
+class ContainerCommitted(Event, frozen=True, kw_only=True):
+    """The image is there. `reference` is as shown to people, "" for none."""
+
+    TYPE: ClassVar[str] = "container.committed"
+    container_id: str
+    image_id: str
+    reference: str
+    comment: str
+
+
+class ContainerCommitFailed(Event, frozen=True, kw_only=True):
+    """There is no image."""
+
+    TYPE: ClassVar[str] = "container.commit_failed"
+    container_id: str
     error: str
 
 

@@ -132,12 +132,45 @@ class PullImages(Command[PulledImages], frozen=True, kw_only=True):
     credentials: Credentials = Credentials()
 
 
+class CommittedImage(msgspec.Struct, frozen=True, kw_only=True):
+    """Answer of CommitImage and CommitContainer."""
+
+    image_id: str
+
+
+class CommitImage(Command[CommittedImage], frozen=True, kw_only=True):
+    """Make an image of another one and a layer tar that lies in a file.
+
+    `config` is what a client says of it, changed by `changes`; what it leaves open is the container's (`container`).
+    """
+
+    TYPE: ClassVar[str] = "image.commit"
+    parent: str  # id of the image that the layer stands on
+    path: str
+    diff_id: str
+    size_bytes: int  # of the tar
+    container_id: str
+    container: RunConfig
+    config: RunConfig
+    changes: tuple[str, ...] = ()
+    author: str = ""
+    comment: str = ""
+    reference: str = ""  # canonical, or "" for none
+
+
 class TagImage(Command[None], frozen=True, kw_only=True):
     """Give an image (by id, prefix or name) another name; a name that is taken moves."""
 
     TYPE: ClassVar[str] = "image.tag"
     source: str
     reference: str  # canonical name:tag
+
+
+class RecordSaving(Command[None], frozen=True, kw_only=True):
+    """Somebody takes images away as an archive."""
+
+    TYPE: ClassVar[str] = "image.record_saving"
+    image_ids: tuple[str, ...]
 
 
 class RemovedImage(msgspec.Struct, frozen=True, kw_only=True):
@@ -180,7 +213,7 @@ class ImageCreateRequested(Event, frozen=True, kw_only=True):
 
     TYPE: ClassVar[str] = "image.create_requested"
     image_id: str
-    origin: str  # "load", "import", "pull"
+    origin: str  # "load", "import", "pull", "commit"
 
 
 class ImageCreated(Event, frozen=True, kw_only=True):
@@ -260,6 +293,13 @@ class ImagePullFailed(Event, frozen=True, kw_only=True):
     TYPE: ClassVar[str] = "image.pull_failed"
     pull_id: str
     error: str
+
+
+class ImageSaved(Event, frozen=True, kw_only=True):
+    """Somebody has taken it away as an archive."""
+
+    TYPE: ClassVar[str] = "image.saved"
+    image_id: str
 
 
 class ImageTagged(Event, frozen=True, kw_only=True):

@@ -118,6 +118,21 @@ class ExtractIntoContainer(Command[None], frozen=True, kw_only=True):
     owner: str = ""  # of the container's users, to own everything; "": as archived
 
 
+class ArchivedChanges(msgspec.Struct, frozen=True, kw_only=True):
+    """Answer of ArchiveChanges."""
+
+    diff_id: str
+    size_bytes: int  # of the tar
+
+
+class ArchiveChanges(Command[ArchivedChanges], frozen=True, kw_only=True):
+    """Write what a container's layer has other than its image as a layer tar, into a new file."""
+
+    TYPE: ClassVar[str] = "layer.archive_changes"
+    container_id: str
+    path: str
+
+
 class LayerApplyRequested(Event, frozen=True, kw_only=True):
     """Intent: a directory will be filled. `cache_id` names it on disk."""
 

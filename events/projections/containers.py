@@ -30,6 +30,7 @@ class Container(msgspec.Struct, frozen=True, kw_only=True):
     operation_command: str = ""  # id of the command that opened it
     kills: tuple[str, ...] = ()  # command ids of open kill intents
     extractions: tuple[tuple[str, str], ...] = ()  # command id and directory of each archive that is being put into it
+    commits: tuple[str, ...] = ()  # command ids of open commits
     restarting: str = ""  # id of the command whose restart is open; its stop and its start are operations
     restarted_run: int = 0  # the run that the newest restart is to end
     observed_run: int = 0  # the run whose end is settled, or is being
@@ -186,6 +187,10 @@ def fold(c: Container, event: Event, command_id: str) -> Container | None:
             return replace(c, operation="", host=host, updated_host=m.HostConfig())
         case m.ContainerUpdateFailed():
             return replace(c, operation="", updated_host=m.HostConfig())
+        case m.ContainerCommitRequested():
+            return replace(c, commits=(*c.commits, command_id))
+        case m.ContainerCommitted() | m.ContainerCommitFailed():
+            return replace(c, commits=tuple(each for each in c.commits if each != command_id))
         case m.ContainerRenamed(name=name):
             return replace(c, name=name)
         case m.ContainerRemoveRequested(volumes=volumes):

@@ -13,6 +13,7 @@ from handlers.containers.errors import (
     AlreadyStopped,
     BeingRemoved,
     CannotKill,
+    CommitOfDead,
     IsRestarting,
     NothingToRestart,
     NotPaused,
@@ -105,6 +106,16 @@ MEETINGS: Mapping[str, Mapping[str, Meeting]] = {
         "exit": _GO,
         "pause": _GO,
         "unpause": _GO,
+        "update": _GO,
+        "remove": _REFUSE,
+    },
+    "commit": {
+        "create": _WAIT,
+        "start": _WAIT,
+        "stop": _GO,
+        "exit": _WAIT,
+        "pause": _WAIT,
+        "unpause": _WAIT,
         "update": _GO,
         "remove": _REFUSE,
     },
@@ -260,6 +271,15 @@ def extract(c: Container, path: str, size_bytes: int) -> Append:
     if c.status == "dead":
         raise BeingRemoved(c.name)
     return _append(c, m.ContainerExtractRequested(container_id=c.id, path=path, size_bytes=size_bytes))
+
+
+def commit(c: Container, reference: str, comment: str, *, pause: bool) -> Append:
+    """Begin to make an image of it."""
+    if c.status == "dead":
+        raise CommitOfDead(c.id)
+    pauses = pause and c.status == "running"
+    event = m.ContainerCommitRequested(container_id=c.id, reference=reference, comment=comment, pauses=pauses)
+    return _append(c, event)
 
 
 def claim(name: str) -> str:

@@ -147,6 +147,13 @@ class Unkillable(SystemFailure):
         )
 
 
+class CommitOfDead(Conflict):
+    """Part of it is gone."""
+
+    def __init__(self, container_id: str) -> None:
+        super().__init__(f"You cannot commit container {container_id} which is Dead")
+
+
 class NoSuchFile(NotFound):
     """A path that isn't there in it."""
 

@@ -7,6 +7,7 @@ from events.container_lookup import find_container
 from events.messages import container as m
 from events.messages.exec import ResizeProcess
 from handlers.containers.access import record_access
+from handlers.containers.commit import commit
 from handlers.containers.create import create
 from handlers.containers.errors import NotRunning
 from handlers.containers.exits import settle_exit
@@ -48,6 +49,7 @@ class ContainerHandler:
             m.ChangeHealth: change_health,
             m.RecordAccess: record_access,
             m.PutArchive: put_archive,
+            m.CommitContainer: commit,
         }
 
     async def _create(self, context: Context, command: m.CreateContainer) -> m.CreatedContainer:

@@ -10,12 +10,12 @@ from events.envelope import RECOVERY, Cause
 from events.errors import EngineError, SystemFailure, Unavailable, reason_of
 from events.messages import container as m
 from events.messages.exec import DeleteProcess, FindProcess, RemoveProcessFiles
-from events.messages.image import ReleaseImage
+from events.messages.image import CommittedImage, ImageCreated, ReleaseImage
 from events.messages.layer import RemoveContainerLayer, UnmountContainerLayer
 from events.messages.network import DisconnectSandbox, RemoveSandboxFiles
 from events.messages.volume import ReleaseVolume, UnmountVolume
 from events.projections.containers import Container
-from handlers.containers import create, exits, freeze, links, remove, start, update
+from handlers.containers import commit, create, exits, freeze, links, remove, start, update
 from handlers.containers.access import conclude
 from handlers.containers.saga import Saga
 from handlers.context import Context, Services
@@ -52,6 +52,7 @@ async def _settle(services: Services, c: Container) -> None:
             await settler(_context(services, c.operation_command), c)
         await exits.settle_exit(_fresh(services), c.id)  # it may have ended while no daemon watched
         await _settle_thawed(services, c.id)
+        await _settle_commits(services, c)
         await _settle_restart(services, c.id)
         await _settle_auto_remove(services, c.id)
     except Exception as error:
@@ -102,6 +103,35 @@ async def _settle_extractions(services: Services, c: Container) -> None:
     for command_id, path in c.extractions:
         failed = m.ContainerExtractFailed(container_id=c.id, path=path, error=INTERRUPTED)
         await conclude(_context(services, command_id), c.id, failed, answer=Unavailable(INTERRUPTED))
+
+
+async def _settle_commits(services: Services, c: Container) -> None:
+    """The image handler has settled its part by now: there is an image or none. What was paused for it goes on."""
+    for command_id in c.commits:
+        context = _context(services, command_id)
+        intent, image_id = await _found_commit(context, c.id)
+        if intent is not None and intent.pauses:
+            await commit.thaw(context, c.id)
+        if intent is None or not image_id:
+            failed = m.ContainerCommitFailed(container_id=c.id, error=INTERRUPTED)
+            await conclude(context, c.id, failed, answer=Unavailable(INTERRUPTED))
+            continue
+        outcome = commit.committed(c.id, intent.reference, intent.comment, image_id)
+        await conclude(context, c.id, outcome, answer=CommittedImage(image_id=image_id))
+
+
+async def _found_commit(context: Context, container_id: str) -> tuple[m.ContainerCommitRequested | None, str]:
+    """A commit's intent and, if it has come to that, its image; the image's events came as a step of the command."""
+    command_id = context.cause.command_id
+    intent, after = None, 0
+    async for recorded in context.log.read_stream(f"container/{container_id}"):
+        if recorded.cause.command_id == command_id and isinstance(recorded.event, m.ContainerCommitRequested):
+            intent, after = recorded.event, recorded.sequence
+    async for recorded in context.log.read(after, limit=0):
+        is_step = recorded.cause.command_id.startswith(f"{command_id}.")
+        if is_step and isinstance(recorded.event, ImageCreated):
+            return intent, recorded.event.image_id
+    return intent, ""
 
 
 def _answer(c: Container, answer: object) -> object:

@@ -1,5 +1,6 @@
 """The exact bytes of image configurations on disk, by digest; without them an image's id could never be shown true."""
 
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,6 +8,7 @@ from pathlib import Path
 
 from anyio.to_thread import run_sync
 
+from events.errors import SystemFailure
 from handlers.kernel.calls import attempt
 
 _UNFINISHED = ".new"
@@ -21,6 +23,14 @@ class ContentStore:
     async def write(self, digest: str, content: bytes) -> None:
         """Keep content. Raises SystemFailure."""
         await run_sync(self._write, self._path(digest), content)
+
+    async def read(self, digest: str) -> bytes:
+        """Content, verified. Raises SystemFailure."""
+        with attempt(f"read {digest}"):
+            content = await run_sync(self._path(digest).read_bytes)
+        if f"sha256:{hashlib.sha256(content).hexdigest()}" != digest:
+            raise SystemFailure(f"the content of {digest} is damaged on disk")
+        return content
 
     async def delete(self, digest: str) -> None:
         """Forget content; absent is fine. Raises SystemFailure."""

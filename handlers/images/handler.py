@@ -6,8 +6,9 @@ from typing import Any
 from events.base import Command
 from events.messages import image as m
 from handlers.context import Context, Handle
-from handlers.images import import_image, load, recovery, remove, tag
+from handlers.images import commit, import_image, load, recovery, remove, tag
 from handlers.images.content import ContentStore
+from handlers.images.record import record_saving
 from handlers.turns import Turns
 
 TURN_LIMIT_S = 3600.0  # an image may be large
@@ -26,7 +27,9 @@ class ImageHandler:
         return {
             m.LoadImages: self._load,
             m.ImportImage: self._import,
+            m.CommitImage: self._commit,
             m.TagImage: self._tag,
+            m.RecordSaving: record_saving,
             m.RemoveImage: self._remove,
             m.AcquireImage: self._acquire,
             m.ReleaseImage: self._release,
@@ -41,6 +44,9 @@ class ImageHandler:
 
     async def _import(self, context: Context, command: m.ImportImage) -> m.ImportedImage:
         return await import_image.import_image(context, command, self.content, self.turns)
+
+    async def _commit(self, context: Context, command: m.CommitImage) -> m.CommittedImage:
+        return await commit.commit_image(context, command, self.content, self.turns)
 
     async def _tag(self, context: Context, command: m.TagImage) -> None:
         await tag.tag_image(context, command)

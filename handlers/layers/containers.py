@@ -47,6 +47,15 @@ async def extract(
         await files.extract(subject, extraction)
 
 
+async def archive_changes(
+    context: Context, command: m.ArchiveChanges, driver: GraphDriver, files: ContainerFiles, turns: Turns
+) -> m.ArchivedChanges:
+    """Its changes as a layer tar; nobody unmounts or removes it meanwhile. Raises NoContainerLayer, SystemFailure."""
+    subject = decide.subject(context.state, command.container_id, driver.name, (), writable=True)
+    async with turns.of(decide.container_cache_id(command.container_id)):
+        return await files.archive_changes(subject, command.path)
+
+
 async def remove(command: m.RemoveContainerLayer, driver: GraphDriver, turns: Turns) -> None:
     """Remove it with all that is in it; absent is fine."""
     cache_id = decide.container_cache_id(command.container_id)

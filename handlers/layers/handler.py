@@ -29,6 +29,7 @@ class LayerHandler:
             m.MountContainerLayer: self._mount,
             m.UnmountContainerLayer: self._unmount,
             m.ExtractIntoContainer: self._extract,
+            m.ArchiveChanges: self._archive_changes,
             m.RemoveContainerLayer: self._remove,
         }
 
@@ -56,6 +57,9 @@ class LayerHandler:
 
     async def _extract(self, context: Context, command: m.ExtractIntoContainer) -> None:
         await containers.extract(context, command, self._driver, self._files, self._turns)
+
+    async def _archive_changes(self, context: Context, command: m.ArchiveChanges) -> m.ArchivedChanges:
+        return await containers.archive_changes(context, command, self._driver, self._files, self._turns)
 
     async def _remove(self, _: Context, command: m.RemoveContainerLayer) -> None:
         await containers.remove(command, self._driver, self._turns)

@@ -1,11 +1,11 @@
 """What the layer handler needs of a graph driver."""
 
-from collections.abc import AsyncIterator, Sequence
-from typing import Protocol
+from collections.abc import Sequence
+from typing import Protocol, Self
 
 import msgspec
 
-from events.messages.layer import ViewMount
+from events.messages.layer import ArchivedChanges, ViewMount
 
 
 class Unpacked(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,6 +30,13 @@ class Tree(msgspec.Struct, frozen=True, kw_only=True):
     links: tuple[str, ...] = ()
     own_link: str = ""
     options: str = ""
+
+
+class Origin(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a read-only layer's tar can be had again from: its files, and the rest (`drivers/skeletons.py`)."""
+
+    directory: str
+    skeleton: str
 
 
 class Subject(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,6 +74,19 @@ class Extraction(msgspec.Struct, frozen=True, kw_only=True):
     owner: str = ""  # user of the container (`name`, `uid` or either with `:group`) to own everything; "": as archived
 
 
+class Chunks(Protocol):
+    """Bytes as they come; ended by the last of them, or closed before."""
+
+    def __aiter__(self) -> Self:
+        """Itself."""
+
+    async def __anext__(self) -> bytes:
+        """At least one byte. Raises StopAsyncIteration after the last, SystemFailure where they break off."""
+
+    async def aclose(self) -> None:
+        """End what makes them."""
+
+
 class ContainerFiles(Protocol):
     """Files of containers, running or not, looked at by a process that has no way out of the container's root.
 
@@ -77,7 +97,7 @@ class ContainerFiles(Protocol):
     async def stat(self, subject: Subject, path: str) -> PathStat:
         """What is at a path; a symbolic link itself, unless the path ends with a slash."""
 
-    async def archive(self, subject: Subject, path: str) -> tuple[PathStat, AsyncIterator[bytes]]:
+    async def archive(self, subject: Subject, path: str) -> tuple[PathStat, Chunks]:
         """A tar of a file or a directory, named after the path's last component."""
 
     async def extract(self, subject: Subject, extraction: Extraction) -> None:
@@ -86,11 +106,25 @@ class ContainerFiles(Protocol):
         Nobody may mount or remove the container's layer meanwhile.
         """
 
-    async def export(self, subject: Subject) -> AsyncIterator[bytes]:
+    async def export(self, subject: Subject) -> Chunks:
         """A tar of the layer's whole tree; what is mounted in it is left out."""
+
+    async def archive_changes(self, subject: Subject, path: str) -> ArchivedChanges:
+        """The same as a layer tar in a new file, for another layer to be made of."""
 
     async def changes(self, subject: Subject) -> tuple[Change, ...]:
         """What is other than in the image, by path; what the engine itself puts into a container is left out."""
+
+
+class LayerTars(Protocol):
+    """The tars that read-only layers came as, byte for byte. Raises SystemFailure for a layer that was made before
+    tars were kept."""
+
+    async def tar_size(self, cache_id: str) -> int:
+        """In bytes, uncompressed."""
+
+    async def tar(self, cache_id: str, diff_id: str) -> Chunks:
+        """The tar by blocks; breaks off at the end when it isn't what `diff_id` says."""
 
 
 class GraphDriver(Protocol):
@@ -125,6 +159,9 @@ class GraphDriver(Protocol):
 
     def tree(self, cache_id: str, lineage: Sequence[str]) -> Tree:
         """Where a read-write layer is, whether it is there or not."""
+
+    def origin(self, cache_id: str) -> Origin:
+        """Where what `unpack` has made is, whether it is there or not."""
 
     async def list(self) -> frozenset[str]:
         """Cache ids of everything that is on disk, complete or not."""

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.clients.raw import RawClient
+from tests.engines import wait_until
 from tests.fakes.tars import TarBuilder, gzipped
 
 pytestmark = pytest.mark.root
@@ -167,11 +168,8 @@ def test_differences(engine):
     script = "echo x >/home/a; rm /etc/group; mkdir -p /var/q/w; echo y >/var/q/w/e; sleep 1000"
     engine.docker("run", "-d", "--name", "differs", "-v", "vol5:/data", "busybox", "sh", "-c", script)
     expected = ["C /home", "A /home/a", "C /etc", "D /etc/group", "C /var", "A /var/q", "A /var/q/w", "A /var/q/w/e"]
-    found: list[str] = []
-    for _ in range(200):
-        found = engine.out("diff", "differs").splitlines()
-        if "A /var/q/w/e" in found:
-            break
+    wait_until(lambda: "A /var/q/w/e" in engine.out("diff", "differs"), "all is written", 30)
+    found = engine.out("diff", "differs").splitlines()
     assert sorted(found) == sorted([*expected, "A /data"])  # as dockerd has it: a place made for a volume is told
     engine.docker("kill", "differs")
     assert sorted(engine.out("diff", "differs").splitlines()) == sorted(found)
@@ -189,9 +187,15 @@ def test_an_export(engine, stopped, tmp_path):
 
 
 def test_what_is_told_of_it(engine, running, raw):
-    told = engine.out("events", "--since", "0", "--until", "0s", "--filter", f"container={running}").splitlines()
-    assert any(" archive-path " in line for line in told)
-    assert any(" extract-to-dir " in line for line in told)
+    tar = TarBuilder().file("told", "").bytes()
+    assert raw.ask("PUT", f"/containers/{running}/archive?path=/tmp", tar).status == 200
+    assert raw.ask("GET", f"/containers/{running}/archive?path=/tmp/told").status == 200
+    arguments = ("--since", "0", "--until", "0s", "--filter", f"container={running}", "--format", "{{.Action}}")
+
+    def told() -> bool:
+        return {"archive-path", "extract-to-dir"} <= set(engine.out("events", *arguments).splitlines())
+
+    wait_until(told, "both are told")
 
 
 def test_a_kill_in_the_middle_leaves_an_outcome(engine, running, raw):

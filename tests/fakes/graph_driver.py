@@ -14,8 +14,8 @@ from typing_extensions import override
 from events.errors import InvalidParameter, SystemFailure
 from handlers.compression import CutShort, blocks
 from handlers.kernel.trees import delete_tree
+from handlers.layers.ports import Origin, Unpacked
 from handlers.layers.ports import Tree as DiskTree
-from handlers.layers.ports import Unpacked
 
 
 class Node(msgspec.Struct, kw_only=True):
@@ -80,6 +80,10 @@ class FakeGraphDriver:
     def tree(self, cache_id: str, lineage: Sequence[str]) -> DiskTree:
         """See `GraphDriver.tree`. There once it was mounted; the layers below are nowhere."""
         return DiskTree(own=str(self._root / cache_id))
+
+    def origin(self, cache_id: str) -> Origin:
+        """See `GraphDriver.origin`. Tars aren't kept."""
+        return Origin(directory=str(self._root / cache_id), skeleton=str(self._root / f"{cache_id}.skeleton"))
 
     async def list(self) -> frozenset[str]:
         """See `GraphDriver.list`."""

@@ -37,7 +37,7 @@ class Comparison:
     def __init__(self, own: int, below: int | None, *, marks: bool, complete: bool = False) -> None:
         """`complete` also yields what is in a directory of marks and doesn't differ by the rules."""
         self._own, self._below = own, _NONE if below is None else below
-        self._marks, self._complete = marks, complete
+        self._marks, self._complete = marks, marks and complete
         self._waiting: list[Difference] = []  # directories that count as modified once something below them does
 
     def __iter__(self) -> Iterator[Difference]:

@@ -4,7 +4,7 @@ import fcntl
 import logging
 import os
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from io import FileIO
 from pathlib import Path
@@ -13,15 +13,16 @@ from typing import Any, Protocol, Self, TypeVar
 import anyio
 import anyio.abc
 import msgspec
-from typing_extensions import override
+from anyio.to_thread import run_sync
 
 from events.errors import KINDS, DeadlineExceeded, SystemFailure
-from events.messages.layer import ViewMount
+from events.messages.layer import ArchivedChanges, ViewMount
 from handlers.kernel.calls import attempt
 from handlers.kernel.processes import memory_file
 from handlers.layers.decide import container_cache_id
 from handlers.layers.drivers.files import Request
-from handlers.layers.ports import Change, Extraction, PathStat, Subject, Tree
+from handlers.layers.drivers.skeletons import tar_size
+from handlers.layers.ports import Change, Chunks, Extraction, Origin, PathStat, Subject, Tree
 
 LOGGER = logging.getLogger(__name__)
 Answer = TypeVar("Answer")
@@ -43,11 +44,24 @@ class HelperDied(SystemFailure):
         super().__init__(f"the process that looks into the container ended with {code}: {tail}")
 
 
+class TarNotKept(SystemFailure):
+    """A layer that an older release has unpacked."""
+
+    def __init__(self, cache_id: str) -> None:
+        self.cache_id = cache_id
+        super().__init__(
+            "the image's layers were unpacked before their archives were kept: remove it and load or pull it again"
+        )
+
+
 class Trees(Protocol):
     """What is needed of a graph driver here."""
 
     def tree(self, cache_id: str, lineage: Sequence[str]) -> Tree:
         """See `GraphDriver.tree`."""
+
+    def origin(self, cache_id: str) -> Origin:
+        """See `GraphDriver.origin`."""
 
 
 class HelperFiles:
@@ -61,7 +75,7 @@ class HelperFiles:
         """See `ContainerFiles.stat`."""
         return await self._ask(self._request("stat", subject, path=path), PathStat)
 
-    async def archive(self, subject: Subject, path: str) -> tuple[PathStat, AsyncIterator[bytes]]:
+    async def archive(self, subject: Subject, path: str) -> tuple[PathStat, Chunks]:
         """See `ContainerFiles.archive`."""
         answer, chunks = await self._stream(self._request("archive", subject, path=path))
         return msgspec.convert(answer, PathStat), chunks
@@ -70,10 +84,36 @@ class HelperFiles:
         """See `ContainerFiles.extract`."""
         await self._ask(self._request("extract", subject, extraction=extraction), dict)
 
-    async def export(self, subject: Subject) -> AsyncIterator[bytes]:
+    async def export(self, subject: Subject) -> Chunks:
         """See `ContainerFiles.export`."""
         _, chunks = await self._stream(self._request("export", subject))
         return chunks
+
+    async def tar_size(self, cache_id: str) -> int:
+        """See `LayerTars.tar_size`."""
+        origin = self._graph.origin(cache_id)
+        try:
+            return await run_sync(tar_size, Path(origin.skeleton))
+        except FileNotFoundError as error:
+            raise TarNotKept(cache_id) from error
+
+    async def tar(self, cache_id: str, diff_id: str) -> Chunks:
+        """See `LayerTars.tar`."""
+        origin = self._graph.origin(cache_id)
+        request = Request(
+            what="tar",
+            tree=Tree(own=origin.directory),
+            subject=Subject(container_id="", lineage=()),
+            skeleton=origin.skeleton,
+            diff_id=diff_id,
+            parent_pid=os.getpid(),
+        )
+        _, chunks = await self._stream(request)
+        return chunks
+
+    async def archive_changes(self, subject: Subject, path: str) -> ArchivedChanges:
+        """See `ContainerFiles.archive_changes`."""
+        return await self._ask(self._request("archive_changes", subject, path=path), ArchivedChanges)
 
     async def changes(self, subject: Subject) -> tuple[Change, ...]:
         """See `ContainerFiles.changes`."""
@@ -116,7 +156,7 @@ class HelperFiles:
         finally:
             await helper.aclose()
 
-    async def _stream(self, request: Request) -> tuple[Any, AsyncIterator[bytes]]:
+    async def _stream(self, request: Request) -> tuple[Any, Chunks]:
         """The answer, and what follows it; whoever takes that closes it."""
         helper = await _Helper.start(request)
         try:
@@ -129,7 +169,7 @@ class HelperFiles:
             raise
 
 
-class _Helper(AsyncIterator[bytes]):
+class _Helper:
     """One run of the program: its answer, then what follows it, by blocks. Ends with these, or by `aclose`."""
 
     def __init__(self, process: anyio.abc.Process, output: int, errors: FileIO) -> None:
@@ -174,7 +214,9 @@ class _Helper(AsyncIterator[bytes]):
             raise KINDS[answer["kind"]](answer["message"])
         return answer
 
-    @override
+    def __aiter__(self) -> Self:
+        return self
+
     async def __anext__(self) -> bytes:
         """Raises StopAsyncIteration after the last block, HelperDied where it isn't the end."""
         if self._head:
@@ -183,10 +225,9 @@ class _Helper(AsyncIterator[bytes]):
         block = await self._read()
         if block:
             return block
-        if await self._process.wait() != 0:
-            raise await self._death()
+        death = await self._death() if await self._process.wait() != 0 else None
         await self.aclose()
-        raise StopAsyncIteration
+        raise death or StopAsyncIteration
 
     async def aclose(self) -> None:
         """End the program, whatever it does."""

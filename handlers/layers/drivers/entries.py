@@ -8,7 +8,7 @@ import hashlib
 import posixpath
 import tarfile
 from collections.abc import Iterator
-from typing import IO, cast
+from typing import IO, Protocol, cast
 
 from events.errors import InvalidParameter
 from handlers.compression import CutShort
@@ -32,11 +32,21 @@ class BadEntry(InvalidParameter):
         super().__init__(f"{name!a}: {reason}" if not name.isprintable() else f"{name}: {reason}")
 
 
+class Recorder(Protocol):
+    """Keeps what of a tar isn't in the files that come out of it."""
+
+    def keep(self, data: memoryview) -> None:
+        """Bytes that nothing else will have."""
+
+    def refer(self, path: str, size: int) -> None:
+        """In their place: `size` bytes, all that a file will hold."""
+
+
 class Stream:
     """Uncompressed bytes, read forward only and hashed on the way; `tarfile` takes it for a file."""
 
-    def __init__(self, blocks: Iterator[bytes]) -> None:
-        self._blocks = blocks
+    def __init__(self, blocks: Iterator[bytes], recorder: Recorder | None = None) -> None:
+        self._blocks, self._recorder = blocks, recorder
         self._block = memoryview(b"")
         self._position = 0
         self._digest = hashlib.sha256()
@@ -53,10 +63,12 @@ class Stream:
             return bytes(self._take(size))
         return b"".join(bytes(part) for part in self._parts(size))
 
-    def data(self, size: int) -> Iterator[memoryview]:
-        """Exactly `size` bytes of an entry, in parts. Raises CutShort."""
+    def data(self, size: int, *, path: str = "") -> Iterator[memoryview]:
+        """Exactly `size` bytes of an entry, in parts; `path` is the file that will hold just these. Raises CutShort."""
         left = size
-        for part in self._parts(size):
+        if path and self._recorder is not None:
+            self._recorder.refer(path, size)
+        for part in self._parts(size, kept=not path):
             yield part
             left -= len(part)
         if left:
@@ -70,18 +82,20 @@ class Stream:
     def finish(self) -> str:
         """Read to the end and return the digest of everything, `sha256:<hex>`."""
         while self._fill():
-            self._block = self._block[len(self._block) :]
+            self._take(len(self._block))
         return f"sha256:{self._digest.hexdigest()}"
 
-    def _parts(self, size: int) -> Iterator[memoryview]:
+    def _parts(self, size: int, *, kept: bool = True) -> Iterator[memoryview]:
         while size > 0 and self._fill():
-            part = self._take(min(size, len(self._block)))
+            part = self._take(min(size, len(self._block)), kept=kept)
             size -= len(part)
             yield part
 
-    def _take(self, size: int) -> memoryview:
+    def _take(self, size: int, *, kept: bool = True) -> memoryview:
         part, self._block = self._block[:size], self._block[size:]
         self._position += size
+        if kept and self._recorder is not None:
+            self._recorder.keep(part)
         return part
 
     def _fill(self) -> bool:

@@ -45,6 +45,7 @@ class Extraction:
         self._lineage = lineage
         self._directory_times: dict[str, int] = {}
         self.size_bytes = 0
+        self.cleared: list[str] = []  # what stood in the way and was removed
         self._makers: dict[bytes, Callable[[str, tarfile.TarInfo], None]] = {
             tarfile.REGTYPE: self._file,
             tarfile.AREGTYPE: self._file,
@@ -127,6 +128,7 @@ class Extraction:
         return result
 
     def _clear(self, path: str, found: os.stat_result) -> None:
+        self.cleared.append(path)
         if not stat.S_ISDIR(found.st_mode):
             os.unlink(path)
             return
@@ -173,7 +175,7 @@ class Extraction:
         descriptor = self._create(path, lambda: os.open(path, _NEW_FILE, 0o600))
         assert descriptor is not None
         try:
-            self._write(descriptor, entry)
+            self._write(path, descriptor, entry)
             os.fchown(descriptor, entry.uid, entry.gid)  # before the mode and the capabilities, which it takes away
             os.fchmod(descriptor, stat.S_IMODE(entry.mode))
             _set_attributes(descriptor, entry)
@@ -182,10 +184,10 @@ class Extraction:
             os.close(descriptor)
         self.size_bytes += entry.size
 
-    def _write(self, descriptor: int, entry: tarfile.TarInfo) -> None:
+    def _write(self, path: str, descriptor: int, entry: tarfile.TarInfo) -> None:
         holes_between: list[tuple[int, int]] | None = entry.sparse  # type: ignore[assignment]  # typeshed is wrong
         if holes_between is None:
-            for part in self._stream.data(entry.size):
+            for part in self._stream.data(entry.size, path=path):
                 _write_all(descriptor, part)
             return
         for offset, size in holes_between:

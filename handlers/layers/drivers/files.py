@@ -8,6 +8,7 @@ one JSON line, the answer or `{"kind", "message"}`; after it, where there is one
 
 import codecs
 import errno
+import hashlib
 import json
 import os
 import posixpath
@@ -29,11 +30,14 @@ from handlers.layers.drivers.comparison import Comparison
 from handlers.layers.drivers.entries import Stream, entries
 from handlers.layers.drivers.owners import find_owner
 from handlers.layers.drivers.placing import Placing
+from handlers.layers.drivers.skeletons import SkeletonDamaged, assemble
 from handlers.layers.drivers.tarring import TarWriter
 from handlers.layers.drivers.walking import DIRECTORY, Found, walk
+from handlers.layers.drivers.whiteouts import PREFIX
 from handlers.layers.ports import Extraction, Subject, Tree
 
 _OUTPUT = 1
+_GATHER_BYTES = 256 * 1024
 _READ_ONLY = os.O_RDONLY | os.O_CLOEXEC
 _READERS = (confinement.CAP_DAC_READ_SEARCH,)
 _COMPARERS = (*_READERS, confinement.CAP_SYS_ADMIN)  # trusted.* extended attributes
@@ -55,6 +59,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     subject: Subject
     path: str = ""
     extraction: Extraction | None = None
+    skeleton: str = ""  # of the layer at `tree.own`
+    diff_id: str = ""
     parent_pid: int
 
 
@@ -82,9 +88,13 @@ def _raise_limits() -> None:
 
 
 def _answer(answer: object) -> None:
-    line = json.dumps(answer).encode() + b"\n"
-    while line:
-        line = line[os.write(_OUTPUT, line) :]
+    _write(json.dumps(answer).encode() + b"\n")
+
+
+def _write(data: bytes | bytearray) -> None:
+    left = memoryview(bytes(data))
+    while left:
+        left = left[os.write(_OUTPUT, left) :]
 
 
 def _fail(kind: str, message: str) -> None:
@@ -178,6 +188,25 @@ def _changes(request: Request) -> None:
     _answer([(_named(difference.path), difference.kind) for difference in comparison])
 
 
+def _archive_changes(request: Request) -> None:
+    """As overlayfs's own layers are packed: all that the layer holds, deletions as whiteout files."""
+    with attempt(f"make {request.path}"):
+        target = open(request.path, "xb+", 0)  # noqa: PTH123 - open until the process ends
+    comparison = _compare(request, complete=True)
+    writer = TarWriter(target.fileno())
+    for difference in comparison:
+        if difference.found is None:
+            directory, name = posixpath.split(difference.path)
+            writer.add_empty(posixpath.join(directory, PREFIX + name))
+        else:
+            writer.add(difference.path, difference.found)
+    writer.finish()
+    size = target.seek(0, os.SEEK_END)
+    target.seek(0)
+    digest = hashlib.file_digest(target, "sha256").hexdigest()
+    _answer({"diff_id": f"sha256:{digest}", "size_bytes": size})
+
+
 def _compare(request: Request, *, complete: bool) -> Comparison:
     mounts.leave_host()
     tree = request.tree
@@ -189,12 +218,32 @@ def _compare(request: Request, *, complete: bool) -> Comparison:
     return Comparison(own, below, marks=bool(tree.links), complete=complete)
 
 
+def _tar(request: Request) -> None:
+    with attempt(f"open {request.skeleton}"):
+        skeleton = open(request.skeleton, "rb")  # noqa: PTH123 - open until the process ends
+    _confine(request.tree.own, _READERS)
+    _answer({})
+    _answered.append(True)
+    total, gathered = hashlib.sha256(), bytearray()
+    for block in assemble(skeleton):
+        total.update(block)
+        gathered += block
+        if len(gathered) >= _GATHER_BYTES:
+            _write(gathered)
+            gathered.clear()
+    _write(gathered)
+    if f"sha256:{total.hexdigest()}" != request.diff_id:
+        raise SkeletonDamaged(f"it isn't {request.diff_id}")
+
+
 _ACTIONS: dict[str, Callable[[Request], None]] = {
     "stat": _stat,
     "archive": _archive,
     "extract": _extract,
     "export": _export,
     "changes": _changes,
+    "archive_changes": _archive_changes,
+    "tar": _tar,
 }
 
 # ---- the view

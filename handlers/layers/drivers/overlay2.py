@@ -1,6 +1,7 @@
 """The graph driver `overlay2`: layers as directories, stacked by the kernel's overlayfs; the default.
 
     <root>/<cache id>/diff     the layer's own entries
+    <root>/<cache id>/skeleton the rest of the layer's tar (`skeletons.py`); read-only layers only
     <root>/<cache id>/work     overlayfs's scratch space      } read-write layers only
     <root>/<cache id>/merged   where the stack is mounted     }
     <root>/l/<short name>      link to ../<cache id>/diff; short, so that 127 of them fit into one page of options
@@ -26,10 +27,11 @@ from handlers.layers.drivers import overlay_check
 from handlers.layers.drivers.lineage import Lineage
 from handlers.layers.drivers.trees import adorn_directory
 from handlers.layers.drivers.unpacking import unpack
-from handlers.layers.ports import Tree, Unpacked
+from handlers.layers.ports import Origin, Tree, Unpacked
 
 MAXIMUM_DEPTH = 127
 _LINKS = "l"
+_SKELETON = "skeleton"
 _UNDO_LIMIT_S = 120.0
 
 
@@ -64,6 +66,7 @@ class Overlay2:
                 offset,
                 length,
                 directory=self._diff(cache_id),
+                skeleton=self._root / cache_id / _SKELETON,
                 lineage=tuple(self._diff(lower) for lower in lineage),
                 marks=True,
             )
@@ -101,6 +104,10 @@ class Overlay2:
             own_link=f"{_LINKS}/{short_name(cache_id)}",
             options=self._options,
         )
+
+    def origin(self, cache_id: str) -> Origin:
+        """See `GraphDriver.origin`."""
+        return Origin(directory=str(self._diff(cache_id)), skeleton=str(self._root / cache_id / _SKELETON))
 
     async def list(self) -> frozenset[str]:
         """See `GraphDriver.list`."""

@@ -10,6 +10,7 @@ import codecs
 import json
 import os
 import sys
+from io import BufferedReader
 from typing import Any
 
 from events.errors import EngineError, InvalidParameter, SystemFailure
@@ -21,6 +22,7 @@ from handlers.layers.drivers.arriving import open_arriving
 from handlers.layers.drivers.entries import Stream, entries
 from handlers.layers.drivers.extraction import Extraction
 from handlers.layers.drivers.lineage import Lineage
+from handlers.layers.drivers.skeletons import SkeletonWriter
 from handlers.layers.drivers.whiteouts import Deletions, OverlayMarks
 
 _NEEDED = (
@@ -54,17 +56,31 @@ def main() -> None:
 def _unpack(request: dict[str, Any]) -> dict[str, str | int]:
     with attempt(f"open {request['path']}"):
         source = open_arriving(request["path"])
+    with attempt(f"make {request['skeleton']}"):
+        kept = open(request["skeleton"], "xb+")  # noqa: PTH123 - open until the process ends
     lineage = Lineage(request["lineage"])
     _confine(request["directory"])
-    stream = Stream(blocks(source, request["offset"], request["length"]))
+    skeleton = SkeletonWriter(kept)
+    stream = Stream(blocks(source, request["offset"], request["length"]), skeleton)
     extraction = Extraction(stream, OverlayMarks(lineage.descriptors) if request["marks"] else Deletions(), lineage)
     extraction.begin()
     for entry in entries(stream):
         extraction.place(entry)
     extraction.finish()
     diff_id = stream.finish()
+    if skeleton.misses(extraction.cleared):
+        skeleton = _keep_all(skeleton.begin_again(), source, request)
+    skeleton.finish()
     sync_filesystem("/")
     return {"diff_id": diff_id, "size_bytes": extraction.size_bytes}
+
+
+def _keep_all(skeleton: SkeletonWriter, source: BufferedReader, request: dict[str, Any]) -> SkeletonWriter:
+    """An archive that brings a file twice: what it brought first is nowhere else."""
+    source.seek(0)
+    for block in blocks(source, request["offset"], request["length"]):
+        skeleton.keep(memoryview(block))
+    return skeleton
 
 
 def _confine(directory: str) -> None:

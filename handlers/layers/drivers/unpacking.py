@@ -27,6 +27,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     directory: str
     lineage: tuple[str, ...]
     marks: bool
+    skeleton: str  # where what isn't in the files is to be kept; a new file
     parent_pid: int
 
 
@@ -40,9 +41,11 @@ class UnpackerDied(SystemFailure):
 
 
 async def unpack(
-    path: str, offset: int, length: int, *, directory: Path, lineage: Sequence[Path] = (), marks: bool
+    path: str, offset: int, length: int, *, directory: Path, skeleton: Path, lineage: Sequence[Path] = (), marks: bool
 ) -> Unpacked:
     """Fill a directory from a file (absolute path); on disk when this returns. A cancelled caller ends the process.
+
+    `skeleton` is a file to be made (see `skeletons.py`).
 
     Raises InvalidParameter for the archive's faults, SystemFailure for the host's, DeadlineExceeded.
     """
@@ -53,6 +56,7 @@ async def unpack(
         directory=str(directory),
         lineage=tuple(map(str, lineage)),
         marks=marks,
+        skeleton=str(skeleton),
         parent_pid=os.getpid(),
     )
     try:

@@ -24,6 +24,7 @@ from events.errors import Conflict
 from events.messages import container as c
 from events.projections.state import State
 from handlers.exec.ports import LogQuery, Session
+from handlers.images.content import ContentStore
 from handlers.layers.drivers.container_files import HelperFiles
 from handlers.progress import Progress
 from tests.fakes.graph_driver import FakeGraphDriver
@@ -248,6 +249,7 @@ class Api:
         self.printed = ""
         self.asked_of_ps: list[Sequence[str]] = []
         self.progress = Progress()
+        files = HelperFiles(FakeGraphDriver(scratch), scratch)
         self.engine = Engine(
             state=story.state,
             log=story.log,
@@ -267,7 +269,9 @@ class Api:
             measure=lambda _: None,
             process_table=self._process_table,
             scratch=scratch,
-            files=HelperFiles(FakeGraphDriver(scratch), scratch),
+            files=files,
+            layer_tars=files,
+            image_content=ContentStore(scratch),
         )
         table: tuple[Route, ...] = routes(self.engine)
         self._router = Router(table, minimum=(1, 24), maximum=(1, 51))
