@@ -1,6 +1,7 @@
 """An asynchronous client of the engine's API; without it whoever has no docker CLI would have to speak HTTP by hand."""
 
-from collections.abc import AsyncIterator, Mapping
+import ssl
+from collections.abc import AsyncIterable, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -19,6 +20,7 @@ CONTINUE, FAILED = 100, 400  # RFC 9110, 15
 
 Answer = TypeVar("Answer")
 Query = Mapping[str, str | int | bool]
+_UPGRADE = {"Connection": "Upgrade", "Upgrade": "tcp"}
 
 
 class ApiError(Exception):
@@ -40,49 +42,101 @@ class _Message(msgspec.Struct, frozen=True):
 
 
 class Client:
-    """Speaks to `unix://PATH` or `tcp://HOST:PORT`; every request has a connection of its own."""
+    """Speaks to `unix://PATH` or `tcp://HOST:PORT`, there with TLS if given; every request has a connection of its own.
 
-    def __init__(self, host: str = DEFAULT_HOST) -> None:
-        self._host = host
+    `always` goes along with the query of every GET request.
+    """
+
+    def __init__(
+        self, host: str = DEFAULT_HOST, *, tls: ssl.SSLContext | None = None, always: Query | None = None
+    ) -> None:
+        self._host, self._tls, self._always = host, tls, always or {}
+
+    @property
+    def host(self) -> str:
+        """Where the engine is."""
+        return self._host
 
     async def get(self, path: str, answer: type[Answer], query: Query | None = None) -> Answer:
         """The JSON of an answer, as a type that msgspec knows. Raises ApiError, EngineUnreachable."""
         async with self.stream("GET", path, query) as chunks:
             return await decode(chunks, answer)
 
-    async def post(self, path: str, answer: type[Answer], query: Query | None = None, body: object = None) -> Answer:
+    async def post(
+        self,
+        path: str,
+        answer: type[Answer],
+        query: Query | None = None,
+        body: object = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
         """Send JSON (None: no body) and return the answer's. Raises as `get`."""
-        async with self.stream("POST", path, query, body=body) as chunks:
+        async with self.stream("POST", path, query, body=body, headers=headers) as chunks:
             return await decode(chunks, answer)
 
-    async def act(self, method: str, path: str, query: Query | None = None) -> None:
+    async def delete(self, path: str, answer: type[Answer], query: Query | None = None) -> Answer:
+        """DELETE, and the answer's JSON. Raises as `get`."""
+        async with self.stream("DELETE", path, query) as chunks:
+            return await decode(chunks, answer)
+
+    async def act(
+        self,
+        method: str,
+        path: str,
+        query: Query | None = None,
+        *,
+        body: object = None,
+        upload: AsyncIterator[bytes] | None = None,
+    ) -> None:
         """Ask for something that has no answer but success. Raises as `get`."""
-        async with self.stream(method, path, query) as chunks:
+        async with self.stream(method, path, query, body=body, upload=upload) as chunks:
             async for _ in chunks:
                 pass
 
-    @asynccontextmanager
-    async def stream(
-        self, method: str, path: str, query: Query | None = None, *, body: object = None, file: Path | None = None
-    ) -> AsyncIterator[AsyncIterator[bytes]]:
-        """Enters once the answer's head is there; yields its body as it comes. The request's body is JSON or a file."""
-        async with self._connection() as connection:
-            await connection.send_request(method, _target(path, query), body, file)
-            await connection.read_head()
-            yield connection.body()
+    async def head(self, path: str, query: Query | None = None) -> Mapping[str, str]:
+        """The headers of an answer, their names in lower case. Raises as `get`."""
+        async with self.stream("HEAD", path, query) as answer:
+            return answer.headers
 
     @asynccontextmanager
-    async def attach(self, path: str, query: Query | None = None) -> AsyncIterator["Attached"]:
+    async def stream(
+        self,
+        method: str,
+        path: str,
+        query: Query | None = None,
+        *,
+        body: object = None,
+        file: Path | None = None,
+        upload: AsyncIterator[bytes] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> AsyncIterator["Body"]:
+        """Enters once the answer's head is there; yields its body as it comes.
+
+        The request's body is JSON, a file, or what `upload` gives.
+        """
+        content = upload or (_file_chunks(file) if file is not None else None)
+        async with self._connection() as connection:
+            await connection.send_request(method, self._target(method, path, query), body, content, headers or {})
+            yield Body(connection, await connection.read_head())
+
+    @asynccontextmanager
+    async def attach(self, path: str, query: Query | None = None, body: object = None) -> AsyncIterator["Attached"]:
         """POST and take the connection over as raw bytes in both directions."""
         async with self._connection() as connection:
-            await connection.send_request("POST", _target(path, query), None, None, upgrade=True)
+            target = self._target("POST", path, query)
+            await connection.send_request("POST", target, body, None, _UPGRADE)
             yield Attached(connection.stream, await connection.read_upgrade())
+
+    def _target(self, method: str, path: str, query: Query | None) -> str:
+        pairs = {**self._always, **(query or {})} if method == "GET" else query or {}
+        words = {key: str(value).lower() if isinstance(value, bool) else value for key, value in pairs.items()}
+        return f"{path}?{urlencode(words)}" if words else path
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator["_Connection"]:
         try:
             with anyio.fail_after(CONNECT_TIMEOUT_S):
-                stream = await _connect(self._host)
+                stream = await _connect(self._host, self._tls)
         except (OSError, TimeoutError) as error:
             raise EngineUnreachable(f"cannot connect to the engine at {self._host}: is shiplogd running?") from error
         async with stream:
@@ -90,6 +144,16 @@ class Client:
                 yield _Connection(stream)
             except (h11.RemoteProtocolError, anyio.BrokenResourceError, TimeoutError) as error:
                 raise EngineUnreachable(f"the engine at {self._host} went away: {error}") from error
+
+
+class Body:
+    """An answer's body as it comes, and its headers, their names in lower case."""
+
+    def __init__(self, connection: "_Connection", headers: Mapping[str, str]) -> None:
+        self._connection, self.headers = connection, headers
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self._connection.body()
 
 
 class Attached:
@@ -125,34 +189,39 @@ class _Connection:
         self._protocol = h11.Connection(h11.CLIENT)
 
     async def send_request(
-        self, method: str, target: str, body: object, file: Path | None, *, upgrade: bool = False
+        self,
+        method: str,
+        target: str,
+        body: object,
+        upload: AsyncIterator[bytes] | None,
+        headers: Mapping[str, str],
     ) -> None:
-        """Head and body; a file goes in chunks."""
+        """Head and body; an upload goes in chunks."""
         content = msgspec.json.encode(body) if body is not None else b""
-        headers = [("Host", "shiplog"), ("User-Agent", "shiplog")]
-        if upgrade:
-            headers += [("Connection", "Upgrade"), ("Upgrade", "tcp")]
+        words = {"Host": "shiplog", "User-Agent": "shiplog", **headers}
         if body is not None:
-            headers.append(("Content-Type", "application/json"))
-        if file is not None:
-            headers += [("Content-Type", "application/x-tar"), ("Transfer-Encoding", "chunked")]
+            words["Content-Type"] = "application/json"
+        if upload is not None:
+            words |= {"Content-Type": "application/x-tar", "Transfer-Encoding": "chunked"}
         else:
-            headers.append(("Content-Length", str(len(content))))
-        await self._send(h11.Request(method=method, target=target, headers=headers))
-        async for chunk in _file_chunks(file):
-            await self._send(h11.Data(data=chunk))
+            words["Content-Length"] = str(len(content))
+        await self._send(h11.Request(method=method, target=target, headers=list(words.items())))
+        if upload is not None:
+            async for chunk in upload:
+                await self._send(h11.Data(data=chunk))
         if content:
             await self._send(h11.Data(data=content))
         await self._send(h11.EndOfMessage())
 
-    async def read_head(self) -> None:
-        """Raises ApiError for anything but success."""
+    async def read_head(self) -> dict[str, str]:
+        """The headers. Raises ApiError for anything but success."""
         with anyio.fail_after(ANSWER_TIMEOUT_S):
             event = await self._next()
         if not isinstance(event, h11.Response):
             raise EngineUnreachable("the engine closed the connection without an answer")
         if event.status_code >= FAILED:
             raise await self._error(event.status_code)
+        return {name.decode().lower(): value.decode() for name, value in event.headers}
 
     async def read_upgrade(self) -> bytes:
         """As `read_head` for a takeover; returns what came after the head."""
@@ -200,29 +269,24 @@ class _Connection:
             return b""
 
 
-async def _connect(host: str) -> anyio.abc.ByteStream:
+async def _connect(host: str, tls: ssl.SSLContext | None) -> anyio.abc.ByteStream:
     parts = urlsplit(host)
     if parts.scheme == "unix":
         return await anyio.connect_unix(parts.path)
     if parts.scheme == "tcp" and parts.hostname and parts.port:
-        return await anyio.connect_tcp(parts.hostname, parts.port)
+        if tls is None:
+            return await anyio.connect_tcp(parts.hostname, parts.port)
+        return await anyio.connect_tcp(parts.hostname, parts.port, ssl_context=tls, tls_standard_compatible=False)
     raise EngineUnreachable(f"{host} is neither unix://PATH nor tcp://HOST:PORT")
 
 
-async def _file_chunks(file: Path | None) -> AsyncIterator[bytes]:
-    if file is None:
-        return
+async def _file_chunks(file: Path) -> AsyncIterator[bytes]:
     async with await anyio.open_file(file, "rb") as opened:
         while chunk := await opened.read(CHUNK_BYTES):
             yield chunk
 
 
-def _target(path: str, query: Query | None) -> str:
-    words = {key: str(value).lower() if isinstance(value, bool) else value for key, value in (query or {}).items()}
-    return f"{path}?{urlencode(words)}" if words else path
-
-
-async def decode(chunks: AsyncIterator[bytes], answer: type[Answer]) -> Answer:
+async def decode(chunks: AsyncIterable[bytes], answer: type[Answer]) -> Answer:
     """A whole body as a type. Raises EngineUnreachable for one that isn't."""
     content = b"".join([chunk async for chunk in chunks])
     try:

@@ -1,119 +1,128 @@
-"""`shiplog`: the engine's own command line, enough for a host without the docker CLI."""
+"""`shiplog`: the engine's own command line, with docker's commands and those for the past that only a log can tell."""
 
-import argparse
-import os
-import sys
-from collections.abc import Awaitable, Callable
-from pathlib import Path
+import click
 
-import anyio
-import msgspec
+from clients.cli.app import HELP, Section, run_program
+from clients.cli.settings import Flags
 
-from clients.api import DEFAULT_HOST, ApiError, Client, EngineUnreachable
-from clients.cli.answers import Listed, Progress, Versions
-from clients.cli.run import ENGINE_FAILED, StartFailed, Wanted, run
+COMMANDS = {
+    "Containers": {
+        "run": "clients.cli.commands.running:run",
+        "exec": "clients.cli.commands.running:exec_",
+        "ps": "clients.cli.commands.containers:ps",
+        "logs": "clients.cli.commands.running:logs",
+        "create": "clients.cli.commands.running:create",
+        "start": "clients.cli.commands.running:start",
+        "stop": "clients.cli.commands.containers:stop",
+        "restart": "clients.cli.commands.containers:restart",
+        "kill": "clients.cli.commands.containers:kill",
+        "pause": "clients.cli.commands.containers:pause",
+        "unpause": "clients.cli.commands.containers:unpause",
+        "wait": "clients.cli.commands.containers:wait",
+        "attach": "clients.cli.commands.running:attach",
+        "cp": "clients.cli.commands.files:cp",
+        "inspect": "clients.cli.commands.inspect:inspect",
+        "port": "clients.cli.commands.containers:port",
+        "top": "clients.cli.commands.containers:top",
+        "stats": "clients.cli.commands.stats:stats",
+        "update": "clients.cli.commands.containers:update",
+        "rename": "clients.cli.commands.containers:rename",
+        "rm": "clients.cli.commands.containers:rm",
+        "commit": "clients.cli.commands.files:commit",
+        "export": "clients.cli.commands.files:export",
+    },
+    "Images": {
+        "images": "clients.cli.commands.images:images",
+        "pull": "clients.cli.commands.images:pull",
+        "push": "clients.cli.commands.images:push",
+        "tag": "clients.cli.commands.images:tag",
+        "rmi": "clients.cli.commands.images:rmi",
+        "load": "clients.cli.commands.images:load",
+        "save": "clients.cli.commands.images:save",
+        "import": "clients.cli.commands.images:import_",
+        "history": "clients.cli.commands.images:history",
+        "search": "clients.cli.commands.system:search",
+        "login": "clients.cli.commands.system:login",
+        "logout": "clients.cli.commands.system:logout",
+    },
+    "The log": {
+        "events": "clients.cli.commands.system:events",
+        "diff": "clients.cli.commands.containers:diff",
+        "why": "clients.cli.commands.past:why",
+    },
+    "The engine": {
+        "info": "clients.cli.commands.system:info",
+        "version": "clients.cli.commands.system:version",
+        "completion": "clients.cli.commands.shell:completion",
+    },
+    "Groups": {
+        "container": "clients.cli.commands.containers:container",
+        "image": "clients.cli.commands.images:image",
+        "network": "clients.cli.commands.networks:network",
+        "volume": "clients.cli.commands.volumes:volume",
+        "system": "clients.cli.commands.system:system",
+        "context": "clients.cli.commands.contexts:context",
+    },
+}
+ABOUT = """Talk to a Shiplog engine, or to any other that speaks the Docker Engine API.
 
-Command = Callable[[Client, argparse.Namespace], Awaitable[int]]
+\b
+First steps:
+  shiplog run --rm -it busybox sh      run a container
+  shiplog ps -a                        what there is
+  shiplog why NAME                     how it came about: commands, events, callers
+  shiplog --at 2026-01-31T12:00Z ps    what there was at any moment
+
+The engine is the one that --host, SHIPLOG_HOST, DOCKER_HOST or a context names; else this host's.
+"""
 
 
-async def load(client: Client, arguments: argparse.Namespace) -> int:
-    """Load an image archive."""
-    async with client.stream("POST", "/images/load", {"quiet": True}, file=arguments.file) as chunks:
-        return _show_progress(b"".join([chunk async for chunk in chunks]))
-
-
-async def run_container(client: Client, arguments: argparse.Namespace) -> int:
-    """Run a container."""
-    words = tuple(arguments.words)
-    wanted = Wanted(image=arguments.image, command=words, name=arguments.name, remove=arguments.rm)
-    try:
-        return await run(client, wanted)
-    except ApiError as error:
-        sys.stderr.write(f"shiplog: {error}\n")
-        return error.code if isinstance(error, StartFailed) else ENGINE_FAILED
-
-
-async def ps(client: Client, arguments: argparse.Namespace) -> int:
-    """List containers."""
-    containers = await client.get("/containers/json", tuple[Listed, ...], {"all": arguments.all})
-    rows = [("CONTAINER ID", "IMAGE", "COMMAND", "STATUS", "NAMES"), *map(_row, containers)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        padded = (text.ljust(width) for text, width in zip(row, widths, strict=True))
-        sys.stdout.write("   ".join(padded).rstrip() + "\n")
-    return 0
-
-
-async def events(client: Client, arguments: argparse.Namespace) -> int:
-    """Follow events, one JSON object a line."""
-    query = {key: getattr(arguments, key) for key in ("since", "until") if getattr(arguments, key)}
-    async with client.stream("GET", "/events", query) as chunks:
-        async for chunk in chunks:
-            sys.stdout.write(chunk.decode())
-            sys.stdout.flush()
-    return 0
-
-
-async def version(client: Client, arguments: argparse.Namespace) -> int:
-    """Show versions of the engine and of what it stands on."""
-    del arguments
-    answer = await client.get("/version", Versions)
-    for component in answer.components:
-        sys.stdout.write(f"{component.name:12} {component.version}\n")
-    sys.stdout.write(f"{'API':12} {answer.oldest} to {answer.newest}\n")
-    return 0
+@click.group(cls=Section, lazy=COMMANDS, help=ABOUT, context_settings=HELP)
+@click.option("-H", "--host", default="", help="unix://PATH or tcp://HOST:PORT")
+@click.option("-c", "--context", "context_name", default="", help="Name of the context to use")
+@click.option("--config", default="", help="Directory of the docker CLI's configuration")
+@click.option(
+    "--at",
+    default="",
+    metavar="TIME|SEQ",
+    help="Answer as of this moment: a time, a span ago (10m), or a sequence of the log",
+)
+@click.option("--tls", is_flag=True, help="Use TLS; implied by --tlsverify")
+@click.option("--tlsverify", is_flag=True, help="Use TLS and check the engine's certificate")
+@click.option("--tlscacert", default="", help="Certificate of the authority to trust")
+@click.option("--tlscert", default="", help="Own certificate")
+@click.option("--tlskey", default="", help="Its key")
+@click.version_option(package_name="shiplog", message="Shiplog version %(version)s")
+@click.pass_context
+def shiplog(
+    context: click.Context,
+    host: str,
+    context_name: str,
+    config: str,
+    at: str,
+    tls: bool,
+    tlsverify: bool,
+    tlscacert: str,
+    tlscert: str,
+    tlskey: str,
+) -> None:
+    """Keep the global flags for the command that follows."""
+    context.obj = Flags(
+        host=host,
+        context=context_name,
+        config=config,
+        at=at,
+        tls=tls,
+        tls_verify=tlsverify,
+        authority=tlscacert,
+        certificate=tlscert,
+        key=tlskey,
+    )
 
 
 def main() -> None:
     """The program `shiplog`."""
-    arguments = parser().parse_args()
-    try:
-        sys.exit(anyio.run(arguments.act, Client(arguments.host), arguments))
-    except (ApiError, EngineUnreachable, OSError) as error:
-        sys.exit(f"shiplog: {error}")
-    except KeyboardInterrupt:
-        sys.exit(130)  # as a shell tells of SIGINT
-
-
-def parser() -> argparse.ArgumentParser:
-    """The command line."""
-    made = argparse.ArgumentParser(prog="shiplog", description="Talk to a Shiplog engine.")
-    default = os.environ.get("SHIPLOG_HOST") or DEFAULT_HOST
-    made.add_argument("--host", "-H", default=default, help=f"unix://PATH or tcp://HOST:PORT (default {default})")
-    commands = made.add_subparsers(required=True, metavar="COMMAND")
-
-    def add(name: str, act: Command) -> argparse.ArgumentParser:
-        command = commands.add_parser(name, help=act.__doc__, description=act.__doc__)
-        command.set_defaults(act=act)
-        return command
-
-    add("load", load).add_argument("file", type=Path, help="docker-archive or OCI archive")
-    running = add("run", run_container)
-    running.add_argument("--rm", action="store_true", help="remove the container when it has ended")
-    running.add_argument("--name", default="", help="name of the container")
-    running.add_argument("image")
-    running.add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND")
-    add("ps", ps).add_argument("--all", "-a", action="store_true", help="also those that don't run")
-    following = add("events", events)
-    following.add_argument("--since", default="", help="timestamp; 0 is the beginning of the log")
-    following.add_argument("--until", default="", help="timestamp")
-    add("version", version)
-    return made
-
-
-def _show_progress(content: bytes) -> int:
-    """Print the lines of a progress stream; 1 when it tells of an error."""
-    messages = [msgspec.json.decode(line, type=Progress) for line in content.splitlines() if line.strip()]
-    for message in messages:
-        sys.stdout.write(message.stream)
-        if message.error:
-            sys.stderr.write(f"shiplog: {message.error}\n")
-    return int(any(message.error for message in messages))
-
-
-def _row(container: Listed) -> tuple[str, ...]:
-    names = ", ".join(name.removeprefix("/") for name in container.names)
-    return container.id[:12], container.image, f'"{container.command}"', container.status, names
+    run_program(shiplog)
 
 
 if __name__ == "__main__":

@@ -1,19 +1,21 @@
 """What `shiplog` prints and ends with, against a real HTTP server that plays the engine."""
 
 import struct
+import sys
+from typing import NamedTuple
 
 import anyio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from clients.api import Client
-from clients.cli.__main__ import parser
 from clients.cli.output import Demultiplexer
 from daemon.http.messages import Answer, Hijack, RawStream, Request, Response, StreamResponse
 from daemon.http.stdcopy import frame
 from events.errors import NotFound, SystemFailure
 from tests.unit.daemon.http.serving import route, serving
+
+LIMIT_S = 60
 
 
 class Playing:
@@ -68,18 +70,27 @@ class Playing:
         ]
 
 
-async def shiplog(routes, *words: str) -> int:
-    """Run a command line against an engine."""
+class Ended(NamedTuple):
+    """A program that has ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+async def shiplog(routes, *words: str) -> Ended:
+    """Run the program against an engine."""
     async with serving(routes) as server:
-        arguments = parser().parse_args(words)
-        code: int = await arguments.act(Client(f"unix://{server.path}"), arguments)
-        return code
+        command = [sys.executable, "-m", "clients.cli", "--host", f"unix://{server.path}", *words]
+        with anyio.fail_after(LIMIT_S):
+            done = await anyio.run_process(command, check=False)
+    return Ended(done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
-async def test_run_passes_output_and_exit_code_on(capfdbinary):
+async def test_run_passes_output_and_exit_code_on():
     engine = Playing(exit_code=7)
-    assert await shiplog(engine.routes(), "run", "--name", "n1", "image", "sh", "-c", "exit 7") == 7
-    assert capfdbinary.readouterr() == (b"to stdout\n", b"warning: careful\nto stderr\n")
+    ended = await shiplog(engine.routes(), "run", "--name", "n1", "image", "sh", "-c", "exit 7")
+    assert ended == (7, "to stdout\n", "WARNING: careful\nto stderr\n")
     assert engine.asked == ["create n1", "attach", "wait next-exit", "start"]
 
 
@@ -91,69 +102,75 @@ async def test_run_passes_output_and_exit_code_on(capfdbinary):
         ("something else", 125),
     ],
 )
-async def test_a_start_that_fails_ends_as_a_shell_would(capsys, error, code):
+async def test_a_start_that_fails_ends_as_a_shell_would(error, code):
     engine = Playing(start_error=error)
-    assert await shiplog(engine.routes(), "run", "--rm", "image") == code
-    assert error in capsys.readouterr().err
+    ended = await shiplog(engine.routes(), "run", "--rm", "image")
+    assert ended.code == code
+    assert error in ended.err
     assert engine.asked[-1] == "remove"
 
 
-async def test_run_without_the_image(capsys):
-    assert await shiplog(Playing().routes(), "run", "absent") == 125
-    assert capsys.readouterr().err == "shiplog: No such image: absent:latest\n"
+async def test_run_without_the_image():
+    ended = await shiplog(Playing().routes(), "run", "--pull", "never", "absent")
+    assert ended == (125, "", "shiplog: Error response from daemon: No such image: absent:latest\n")
 
 
-async def test_ps_has_aligned_columns(capsys):
-    async def containers(request: Request) -> Answer:
-        assert request.query["all"] == ["true"]
-        row = b'{"Id":"%s","Image":"img","Command":"sh","Status":"Up 2 seconds","Names":["/one"]}' % (b"f" * 64)
-        return Response(body=b"[%s]" % row)
+async def test_what_is_wrong_with_a_run_ends_with_125_and_with_other_commands_1():
+    for words, code in ((("run",), 125), (("run", "--nope", "x"), 125), (("ps", "--nope"), 1), (("nope",), 1)):
+        ended = await shiplog(Playing().routes(), *words)
+        assert (ended.code, ended.out) == (code, "")
+        assert "Usage:" in ended.err
 
-    assert await shiplog([route(containers, pattern="/containers/json")], "ps", "-a") == 0
-    assert capsys.readouterr().out.splitlines() == [
-        "CONTAINER ID   IMAGE   COMMAND   STATUS         NAMES",
-        'ffffffffffff   img     "sh"      Up 2 seconds   one',
-    ]
+
+async def test_an_engine_that_is_not_there_is_named():
+    command = [sys.executable, "-m", "clients.cli", "--host", "unix:///nowhere/s.sock", "ps"]
+    with anyio.fail_after(LIMIT_S):
+        done = await anyio.run_process(command, check=False)
+    assert done.returncode == 1
+    assert b"cannot connect to the engine at unix:///nowhere/s.sock: is shiplogd running?" in done.stderr
 
 
 @pytest.mark.parametrize(
-    ("answer", "code", "out", "err"),
+    ("answer", "expected"),
     [
-        (b'{"stream":"Loaded image: a:b\\n"}\r\n', 0, "Loaded image: a:b\n", ""),
-        (b'{"errorDetail":{"message":"bad"},"error":"bad"}\r\n', 1, "", "shiplog: bad\n"),
+        (b'{"stream":"Loaded image: a:b\\n"}\r\n', (0, "Loaded image: a:b\n", "")),
+        (b'{"errorDetail":{"message":"bad"},"error":"bad"}\r\n', (1, "", "Error response from daemon: bad\n")),
     ],
 )
-async def test_load_shows_what_came_of_it(capsys, tmp_path, answer, code, out, err):
+async def test_load_shows_what_came_of_it(tmp_path, answer, expected):
     async def load(request: Request) -> Answer:
         assert await request.read() == b"archive"
         return Response(body=answer)
 
     (tmp_path / "image.tar").write_bytes(b"archive")
     routes = [route(load, "POST", "/images/load")]
-    assert await shiplog(routes, "load", str(tmp_path / "image.tar")) == code
-    assert capsys.readouterr() == (out, err)
+    assert await shiplog(routes, "load", "--input", str(tmp_path / "image.tar")) == expected
 
 
-async def test_events_are_shown_a_line_each(capsys):
+async def test_events_are_shown_a_line_each():
     async def lines():
-        yield b'{"Type":"container"}\n'
-        yield b'{"Type":"network"}\n'
+        yield b'{"Type":"container","Action":"start","time":1,"timeNano":1000000002,'
+        yield b'"Actor":{"ID":"c1","Attributes":{"name":"web","image":"i"}}}\n'
+        yield b'{"Type":"network","Action":"x","time":1}\n'
 
     async def events(request: Request) -> Answer:
         assert request.query["since"] == ["0"]
         return StreamResponse(chunks=lines())
 
-    assert await shiplog([route(events, pattern="/events")], "events", "--since", "0") == 0
-    assert capsys.readouterr().out == '{"Type":"container"}\n{"Type":"network"}\n'
+    ended = await shiplog([route(events, pattern="/events")], "events", "--since", "0")
+    first, second = ended.out.splitlines()
+    assert first.split(" ", 1)[1] == "container start c1 (image=i, name=web)"
+    assert ".000000002" in first
+    assert second.split(" ", 1)[1] == "network x "
 
 
-async def test_version_shows_all_components(capsys):
-    async def version(_: Request) -> Answer:
-        components = b'[{"Name":"Engine","Version":"1.0"},{"Name":"runc","Version":"1.1.5"}]'
-        return Response(body=b'{"Components":%s,"ApiVersion":"1.51","MinAPIVersion":"1.24"}' % components)
+async def test_a_moment_of_the_past_goes_along_with_every_question():
+    async def containers(request: Request) -> Answer:
+        assert request.query["at"] == ["1200"]
+        return Response(body=b"[]")
 
-    assert await shiplog([route(version, pattern="/version")], "version") == 0
-    assert capsys.readouterr().out.split() == "Engine 1.0 runc 1.1.5 API 1.24 to 1.51".split()
+    ended = await shiplog([route(containers, pattern="/containers/json")], "--at", "1200", "ps", "-q")
+    assert ended == (0, "", "")
 
 
 @given(

@@ -1,0 +1,1 @@
+"""The commands of `shiplog`, a page for each kind of object."""

@@ -1,0 +1,148 @@
+"""The `shiplog` command against a real engine: the everyday life of containers, images and volumes."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.root
+PROGRAM = Path(sys.executable).with_name("shiplog")
+LIMIT_S = 60
+
+
+@pytest.fixture
+def shiplog(engine):
+    def run(*words: str, check: bool = True, text: str = "", environment: dict[str, str] | None = None):
+        done = subprocess.run(
+            [PROGRAM, *words],
+            input=text,
+            capture_output=True,
+            text=True,
+            timeout=LIMIT_S,
+            check=False,
+            env={**os.environ, "SHIPLOG_HOST": f"unix://{engine.socket}", **(environment or {})},
+        )
+        if check:
+            assert done.returncode == 0, done.stderr
+        return done
+
+    return run
+
+
+def out(done):
+    return done.stdout.strip()
+
+
+def test_a_containers_life(shiplog):
+    identity = out(
+        shiplog("run", "-d", "--name", "web", "-e", "COLOR=red", "-l", "tier=front", "busybox", "sleep", "1000")
+    )
+    assert out(shiplog("ps", "-q", "--no-trunc")) == identity
+    assert out(shiplog("ps", "--format", '{{.Names}} {{.State}} {{.Label "tier"}}')) == "web running front"
+    assert json.loads(out(shiplog("ps", "--format", "json")))["Image"] == "busybox"
+    assert out(shiplog("inspect", "-f", "{{.State.Status}} {{index .Config.Env 0}}", "web")) == "running COLOR=red"
+    assert out(shiplog("exec", "web", "sh", "-c", "echo $COLOR")) == "red"
+    assert shiplog("exec", "web", "sh", "-c", "exit 3", check=False).returncode == 3
+    assert shiplog("exec", "-i", "web", "cat", text="through\n").stdout == "through\n"
+    assert "sleep 1000" in shiplog("top", "web").stdout
+    shiplog("rename", "web", "site")
+    shiplog("pause", "site")
+    assert out(shiplog("ps", "-a", "--format", "{{.Status}}")).endswith("(Paused)")
+    shiplog("unpause", "site")
+    assert out(shiplog("stop", "-t", "0", "site")) == "site"
+    assert out(shiplog("wait", "site")) == "137"
+    shiplog("start", "site")
+    assert shiplog("rm", "site", check=False).returncode == 1
+    assert out(shiplog("rm", "-f", "site")) == "site"
+    assert out(shiplog("ps", "-aq")) == ""
+
+
+def test_run_ends_as_the_container_did(shiplog):
+    assert shiplog("run", "--rm", "busybox", "echo", "hello").stdout == "hello\n"
+    assert shiplog("run", "--rm", "busybox", "sh", "-c", "exit 7", check=False).returncode == 7
+    assert shiplog("run", "--rm", "busybox", "/nope", check=False).returncode == 127
+    assert shiplog("run", "--rm", "busybox", "/etc", check=False).returncode == 126
+    refused = shiplog("run", "--rm", "--memory", "1", "busybox", check=False)
+    assert refused.returncode == 125
+    assert "Minimum memory limit allowed is 6MB" in refused.stderr
+    both = shiplog("run", "--rm", "-i", "busybox", "sh", "-c", "cat; echo late >&2", text="early\n")
+    assert (both.stdout, both.stderr) == ("early\n", "late\n")
+
+
+def test_files_go_in_and_out(shiplog, tmp_path):
+    (tmp_path / "tree/sub").mkdir(parents=True)
+    (tmp_path / "tree/sub/file").write_text("content")
+    (tmp_path / "tree/link").symlink_to("/etc/passwd")
+    shiplog("create", "--name", "box", "busybox")
+    shiplog("cp", str(tmp_path / "tree"), "box:/tmp/")
+    shiplog("cp", str(tmp_path / "tree/sub/file"), "box:/tmp/renamed")
+    shiplog("cp", "box:/tmp/tree", str(tmp_path / "back"))
+    assert (tmp_path / "back/sub/file").read_text() == "content"
+    assert (tmp_path / "back/link").readlink() == Path("/etc/passwd")
+    shiplog("cp", "box:/tmp/renamed", str(tmp_path))
+    assert (tmp_path / "renamed").read_text() == "content"
+    (tmp_path / "contents").mkdir()
+    shiplog("cp", "box:/tmp/tree/.", str(tmp_path / "contents"))
+    assert (tmp_path / "contents/sub/file").exists()
+    assert "A /tmp/renamed" in shiplog("diff", "box").stdout.splitlines()
+    absent = shiplog("cp", "box:/nope", str(tmp_path), check=False)
+    assert absent.returncode == 1
+    assert "Could not find the file /nope in container box" in absent.stderr
+    shiplog("rm", "box")
+
+
+def test_images_and_volumes(shiplog, tmp_path):
+    shiplog("tag", "busybox", "team/app:v1")
+    assert "team/app" in out(shiplog("images", "--format", "{{.Repository}}")).split()
+    assert out(shiplog("images", "team/app", "--format", "{{.Tag}}")) == "v1"
+    assert out(shiplog("rmi", "team/app:v1")) == "Untagged: team/app:v1"
+    assert shiplog("history", "-q", "busybox").stdout
+    assert out(shiplog("volume", "create", "data")) == "data"
+    shiplog("run", "--rm", "-v", "data:/data", "busybox", "touch", "/data/x")
+    assert out(shiplog("volume", "ls", "-q", "-f", "name=data")) == "data"
+    assert out(shiplog("volume", "inspect", "-f", "{{.Driver}}", "data")) == "local"
+    assert out(shiplog("volume", "rm", "data")) == "data"
+    assert "bridge" in out(shiplog("network", "ls", "--format", "{{.Name}}")).split()
+    assert shiplog("network", "inspect", "nope", check=False).returncode == 1
+
+
+def test_output_is_shown_again(shiplog):
+    shiplog("run", "--name", "talker", "busybox", "sh", "-c", "echo one; echo two")
+    assert shiplog("logs", "talker").stdout == "one\ntwo\n"
+    assert shiplog("logs", "--tail", "1", "talker").stdout == "two\n"
+    shiplog("rm", "talker")
+
+
+def test_the_engine_tells_of_itself(shiplog):
+    assert "runc" in shiplog("version").stdout
+    assert out(shiplog("version", "--format", "{{.Server.Os}}")) == "linux"
+    assert out(shiplog("info", "--format", "{{.Driver}}")) in ("overlay2", "vfs")
+    assert shiplog("system", "df").stdout.startswith("TYPE")
+
+
+def test_the_past_can_be_asked_about(shiplog):
+    shiplog("run", "--name", "gone", "busybox", "true")
+    events = shiplog("events", "--since", "0", "--until", "0s", "--filter", "container=gone", "--format", "{{.Action}}")
+    assert [action for action in events.stdout.split() if action != "attach"] == ["create", "start", "die"]
+    then = json.loads(shiplog("diff", "--format", "json", "1", "now").stdout)["to"]["sequence"]
+    shiplog("rm", "gone")
+    told = shiplog("why", "gone").stdout
+    assert "container.create by uid 0" in told
+    assert "container.removed" in told
+    assert "gone" in out(shiplog("--at", str(then), "ps", "-a", "--format", "{{.Names}}")).split()
+    assert "gone" not in out(shiplog("ps", "-a", "--format", "{{.Names}}")).split()
+    assert "- container gone" in shiplog("diff", str(then), "now").stdout.splitlines()
+    refused = shiplog("--at", "999999999", "ps", check=False)
+    assert refused.returncode == 1
+    assert "999999999" in refused.stderr
+
+
+def test_shells_complete_live_names(shiplog):
+    shiplog("create", "--name", "completed", "busybox")
+    environment = {"_SHIPLOG_COMPLETE": "bash_complete", "COMP_WORDS": "shiplog start comp", "COMP_CWORD": "2"}
+    assert shiplog(environment=environment).stdout == "plain,completed\n"
+    assert "_shiplog_completion" in shiplog("completion", "bash").stdout
+    shiplog("rm", "completed")
