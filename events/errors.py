@@ -18,6 +18,10 @@ class EngineError(Exception):
         """What of the text the log may hold; a class whose text may quote a secret leaves that out."""
         return str(self) if self._recorded is None else self._recorded
 
+    def as_recorded(self) -> "EngineError":
+        """An error of the same kind that says no more than the log may hold."""
+        return KINDS.get(self.kind, EngineError)(self.recorded)
+
 
 class InvalidParameter(EngineError):
     """What was asked for makes no sense, whatever the state."""
@@ -47,6 +51,12 @@ class Conflict(EngineError):
     """Sensible in another state than the present one."""
 
     kind = "conflict"
+
+
+class Unprocessable(EngineError):
+    """Well formed, and at odds with what the same caller said before."""
+
+    kind = "unprocessable"
 
 
 class NotModified(EngineError):
@@ -87,6 +97,7 @@ KINDS: dict[str, type[EngineError]] = {
         Forbidden,
         NotFound,
         Conflict,
+        Unprocessable,
         NotModified,
         Unsupported,
         Unavailable,

@@ -12,7 +12,7 @@ Answer = TypeVar("Answer")
 Headers = dict[str, str]
 
 COMMAND_HEADER: Final = "X-Shiplog-Command"
-_KEY_HEADER: Final = "idempotency-key"
+KEY_HEADER: Final = "idempotency-key"
 
 
 async def send(
@@ -26,13 +26,22 @@ async def send(
 
 def command_id_of(engine: Engine, request: Request, command: Command[Answer]) -> str:
     """A new id, or the one that the same caller's same `Idempotency-Key` always gives for this kind of command."""
-    key = request.headers.get(_KEY_HEADER, "")
-    if not key:
+    if not request.headers.get(KEY_HEADER):
         return engine.ids.new()
-    digest = hashlib.sha256("\0".join((_caller(request.actor), key, command.TYPE)).encode()).hexdigest()
-    return f"{REPEATABLE}{digest}"
+    return f"{REPEATABLE}{_digest(request, command.TYPE)}"
+
+
+def request_id(request: Request) -> str:
+    """The id that the same caller's same `Idempotency-Key` always gives."""
+    return _digest(request)
+
+
+def _digest(request: Request, *more: str) -> str:
+    return hashlib.sha256("\0".join((_caller(request.actor), request.headers[KEY_HEADER], *more)).encode()).hexdigest()
 
 
 def _caller(actor: Actor) -> str:
-    """Who may repeat a command: a user of this host, or the bearer of a certificate."""
-    return f"uid {actor.uid}" if actor.uid is not None else f"{actor.kind} {actor.subject or actor.address}"
+    """Who may repeat a request: a user of this host, the bearer of a certificate, or else whoever has the address."""
+    if actor.uid is not None:
+        return f"uid {actor.uid}"
+    return f"{actor.kind} {actor.subject or actor.address.rpartition(':')[0]}"

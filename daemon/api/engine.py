@@ -10,6 +10,7 @@ import msgspec
 
 from daemon.bus.relay import Relay
 from daemon.feed import Feed
+from daemon.http import messages
 from daemon.past import Past
 from daemon.shapes.containers import View
 from daemon.shapes.go_values import Version
@@ -161,3 +162,6 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True):
                 await anyio.sleep(_CATCH_UP_STEP_S)
             return
         raise Unavailable(f"the engine's state has not reached event {sequence} of its log")
+
+
+EngineEndpoint = Callable[[Engine, messages.Request], Awaitable[messages.Answer]]

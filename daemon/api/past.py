@@ -5,9 +5,8 @@ from typing import Final
 import msgspec
 
 from daemon.api.answers import as_json
-from daemon.api.engine import Engine
+from daemon.api.engine import Engine, EngineEndpoint
 from daemon.api.moments import Place, place_of, read_moment
-from daemon.api.refusals import EngineEndpoint
 from daemon.http.messages import Answer, Request
 from daemon.http.query import boolean, text
 from daemon.shapes.go_values import JsonObject

@@ -1,11 +1,12 @@
 """Records requests that were to change something and were refused before a handler heard of them."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Final, TypeVar
 
 import msgspec
 
-from daemon.api.engine import Asked, Engine, Requester
+from daemon.api.engine import Asked, Engine, EngineEndpoint, Requester
+from daemon.api.repeats import Repeats
 from daemon.http.messages import Answer, Endpoint, Request
 from daemon.http.query import text
 from daemon.refusals import record_refusal
@@ -14,16 +15,16 @@ from events.envelope import Cause
 from events.errors import EngineError
 from events.log import LogBroken
 
-EngineEndpoint = Callable[[Engine, Request], Awaitable[Answer]]
 CommandAnswer = TypeVar("CommandAnswer")
 
-_CHANGING: Final = frozenset({"POST", "PUT", "DELETE"})
-_QUERIES: Final = frozenset({"/containers/{id:path}/wait"})  # posted, and yet they change nothing
+CHANGING: Final = frozenset({"POST", "PUT", "DELETE"})
+QUERIES: Final = frozenset({"/containers/{id:path}/wait"})  # posted, and yet they change nothing
 
 
-def recorded(engine: Engine, method: str, pattern: str, endpoint: EngineEndpoint) -> Endpoint:
-    """The endpoint for one engine; what it refuses is in the log, unless it only reads."""
-    is_query = method not in _CHANGING or pattern in _QUERIES
+def recorded(engine: Engine, repeats: Repeats, method: str, pattern: str, endpoint: EngineEndpoint) -> Endpoint:
+    """The endpoint for one engine; unless it only reads, what it refuses is in the log, and a key makes it once."""
+    is_query = method not in CHANGING or pattern in QUERIES
+    once = repeats.once(method, pattern, endpoint)
 
     async def ask(request: Request) -> Answer:
         return await endpoint(engine, request)
@@ -31,7 +32,7 @@ def recorded(engine: Engine, method: str, pattern: str, endpoint: EngineEndpoint
     async def ask_and_record(request: Request) -> Answer:
         noting = Noting(engine.requester)
         try:
-            return await endpoint(msgspec.structs.replace(engine, requester=noting), request)
+            return await once(msgspec.structs.replace(engine, requester=noting), request)
         except EngineError as error:
             await _record(engine, request, f"{method} {pattern}", noting, error)
             raise

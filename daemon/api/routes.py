@@ -16,11 +16,12 @@ from daemon.api import (
     volumes,
 )
 from daemon.api.attach import attach
-from daemon.api.engine import Engine
+from daemon.api.engine import Engine, EngineEndpoint
 from daemon.api.events import events
 from daemon.api.logs import logs
 from daemon.api.past import at_any_time, difference, state
-from daemon.api.refusals import EngineEndpoint, recorded
+from daemon.api.refusals import recorded
+from daemon.api.repeats import Repeats
 from daemon.api.stats import stats
 from daemon.api.stream import log_events, log_facts
 from daemon.api.top import top
@@ -126,11 +127,12 @@ TABLE: Final[tuple[tuple[str, str, EngineEndpoint], ...]] = (
 
 def routes(engine: Engine) -> tuple[Route, ...]:
     """The table for one engine."""
+    repeats = Repeats()
     return tuple(
         Route(
             method=method,
             pattern=pattern,
-            endpoint=recorded(engine, method, pattern, at_any_time(method, pattern, endpoint)),
+            endpoint=recorded(engine, repeats, method, pattern, at_any_time(method, pattern, endpoint)),
         )
         for method, pattern, endpoint in TABLE
     )

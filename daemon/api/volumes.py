@@ -2,6 +2,8 @@
 
 from typing import Final
 
+import msgspec
+
 from daemon.api.answers import as_json, empty
 from daemon.api.bodies import VolumeBody, read_body
 from daemon.api.commands import send
@@ -48,7 +50,9 @@ async def create_volume(engine: Engine, request: Request) -> Answer:
     body = await read_body(request, VolumeBody)
     command = CreateVolume(name=body.name, driver=body.driver or "local", options=body.driver_opts, labels=body.labels)
     created, headers = await send(engine, request, command)
-    return as_json(shape(find_volume(engine.state, created.name), engine.keyring), 201, headers)
+    volume = find_volume(engine.state, created.name)
+    answer = as_json(shape(volume, engine.keyring), 201, headers)
+    return msgspec.structs.replace(answer, sealed_for=f"volume/{volume.name}") if volume.options else answer
 
 
 async def inspect_volume(engine: Engine, request: Request) -> Answer:

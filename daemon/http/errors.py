@@ -14,6 +14,7 @@ STATUS: dict[str, int] = {
     "not_found": 404,
     "request_timeout": 408,
     "conflict": 409,
+    "unprocessable": 422,
     "not_modified": 304,
     "system": 500,
     "unsupported": 501,

@@ -43,6 +43,7 @@ class Response(msgspec.Struct, frozen=True, kw_only=True):
     headers: dict[str, str] = {}
     body: bytes = b""
     content_type: str = "application/json"  # left out when there is no body
+    sealed_for: str = ""  # owner of the key that the body is kept under, where it may hold a secret
 
 
 class StreamResponse(msgspec.Struct, frozen=True, kw_only=True):

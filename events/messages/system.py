@@ -3,6 +3,7 @@
 from typing import ClassVar
 
 from events.base import Event
+from events.sealed import Sealed
 
 
 class EngineStarted(Event, frozen=True, kw_only=True):
@@ -51,6 +52,31 @@ class CommandSatisfied(Event, frozen=True, kw_only=True):
     TYPE: ClassVar[str] = "system.command_satisfied"
     command: str  # TYPE of the command
     target: str  # the object it is about, as far as it is known
+
+
+class RequestBegun(Event, frozen=True, kw_only=True):
+    """A client asks for something by an `Idempotency-Key` for the first time. Stream `request/<id>`."""
+
+    TYPE: ClassVar[str] = "system.request_begun"
+    route: str  # method and pattern
+    fingerprint: str  # tells the request from another by the same key
+
+
+class RequestAnswered(Event, frozen=True, kw_only=True):
+    """What a repeat by the same key is answered with. Stream `request/<id>`."""
+
+    TYPE: ClassVar[str] = "system.request_answered"
+    status: int  # of HTTP; 101: the connection was taken over
+    headers: dict[str, str] = {}
+    content_type: str = ""
+    body: str = ""
+    sealed: Sealed | None = None  # the body instead, where it may hold a secret
+
+
+class RequestRepeated(Event, frozen=True, kw_only=True):
+    """It was asked for again by the same key, and answered as before. Stream `request/<id>`."""
+
+    TYPE: ClassVar[str] = "system.request_repeated"
 
 
 class OrphanRemoved(Event, frozen=True, kw_only=True):

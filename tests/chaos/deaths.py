@@ -44,6 +44,7 @@ COMMANDS = (
     "volume.remove",
 )
 _SLOW = "*/{step}=delay:{seconds}@{first}*3"
+_NUMBERS = (1, 1, 2, 2, 3, 3, 4, 5, 6, 7, 8, 10, 12, 15)  # the first ones come for sure
 _DRIVERS = "graph runtime bridge ports local content keys".split()
 _STEPS = (*(f"{driver}.*/*" for driver in _DRIVERS), "*_requested/*")
 
@@ -69,7 +70,8 @@ def choose(chance: random.Random, longest_s: float) -> Death:
         rules.append(slow)
     kind, after_s = chance.random(), longest_s
     if kind < 0.5:
-        rules.append(f"{chance.choice(COMMANDS)}/*=kill@{chance.randrange(1, 16)}")
+        # whichever comes first; what the engine says of itself (`system.*`) isn't what is to be hit
+        rules += [f"{command}/[!s]*=kill@{chance.choice(_NUMBERS)}" for command in chance.sample(COMMANDS, 3)]
     elif kind < 0.75:
         rules.append(f"*=kill@{chance.randrange(1, 500)}")
     else:

@@ -117,8 +117,13 @@ class Story:
         requested = n.NetworkCreateRequested(network_id=network_id, name=name, driver=driver, subnets=subnets)
         await self.tell(f"network/{network_id}", requested, n.NetworkCreated(network_id=network_id))
 
-    async def volume(self, name: str, *, anonymous: bool = False, **labels: str) -> None:
-        requested = v.VolumeCreateRequested(name=name, driver="local", anonymous=anonymous, labels=labels)
+    async def volume(
+        self, name: str, *, anonymous: bool = False, secret_options: dict[str, str] | None = None, **labels: str
+    ) -> None:
+        options = secret_options and await self.keyring.seal(f"volume/{name}", msgspec.json.encode(secret_options))
+        requested = v.VolumeCreateRequested(
+            name=name, driver="local", anonymous=anonymous, labels=labels, options=options or None
+        )
         await self.tell(f"volume/{name}", requested)
         await self.tell(f"volume/{name}", v.VolumeCreated(name=name, mountpoint=f"/data/volumes/{name}/_data"))
 
