@@ -60,6 +60,7 @@ class Composition(msgspec.Struct, frozen=True, kw_only=True):
     files: HelperFiles
     probes: Probes
     content: ContentStore
+    registries: HttpRegistries
     facts: HostFacts
     drivers: Mapping[str, object]  # everything that acts on the host, by short names
     warnings: tuple[str, ...] = ()  # what the host can't do, for `docker info`
@@ -94,6 +95,7 @@ async def compose(
     images = ImageHandler(instance.data_root / "content", scratch(configuration))
     settings = process_settings(configuration, tools, "" if warnings else apparmor.NAME)
     processes = ExecHandler(runtime, facts, settings, tasks)
+    sources = HttpRegistries(Transport(registries))
     files = HelperFiles(graph, instance.data_root / "containers")
     return Composition(
         handlers=(
@@ -101,7 +103,7 @@ async def compose(
             VolumeHandler({"local": local}),
             LayerHandler(graph, files),
             images,
-            distribution(configuration, images, tasks, registries, progress),
+            DistributionHandler(images, sources, downloads(configuration, tasks, registries), progress),
             processes,
             ContainerHandler(limits(configuration)),
         ),
@@ -109,6 +111,7 @@ async def compose(
         runtime=runtime,
         graph=graph,
         files=files,
+        registries=sources,
         probes=Probes(runtime, facts, settings),
         content=images.content,
         facts=facts,
@@ -127,21 +130,16 @@ async def compose(
     )
 
 
-def distribution(
-    configuration: Configuration,
-    images: ImageHandler,
-    tasks: anyio.abc.TaskGroup,
-    registries: Callable[[], RegistrySettings],
-    progress: Progress,
-) -> DistributionHandler:
-    """What goes to and from registries."""
-    downloads = Downloads(
+def downloads(
+    configuration: Configuration, tasks: anyio.abc.TaskGroup, registries: Callable[[], RegistrySettings]
+) -> Downloads:
+    """Blobs on their way in."""
+    return Downloads(
         configuration.instance.data_root / "downloads",
         tasks,
         at_once=lambda: registries().downloads,
         attempts=lambda: registries().attempts,
     )
-    return DistributionHandler(images, HttpRegistries(Transport(registries)), downloads, progress)
 
 
 async def load(profile: apparmor.DefaultProfile, facts: HostFacts) -> tuple[str, ...]:

@@ -365,6 +365,7 @@ class Daemon:
             ids=self._services.ids,
             requester=self._bus,
             progress=self._progress,
+            registries=composition.registries,
             usage=DirectoryUsage(layout),
             information=self._information,
             layout=layout,

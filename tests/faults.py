@@ -113,7 +113,8 @@ class FaultyProxy:
         if fault is not None and fault.status:
             answer = (fault.status, fault.headers, fault.body)
         else:
-            status, answered, content = self._registry.ask(handler.command, handler.path, body, **passed)
+            path = handler.path[handler.path.index("/", 8) :] if "://" in handler.path else handler.path
+            status, answered, content = self._registry.ask(handler.command, path, body, **passed)
             answer = (status, dict(answered), content)
         self._reply(handler, asked, fault, answer)
 

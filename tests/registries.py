@@ -45,12 +45,12 @@ def listening(namespace: str, host: str = "127.0.0.1") -> socket.socket:
 class Registry:
     """A docker-registry process; `address` is HOST:PORT."""
 
-    def __init__(self, engine: EngineUnderTest, directory: Path, **configuration: Any) -> None:
+    def __init__(self, engine: EngineUnderTest, directory: Path, host: str = "127.0.0.1", **configuration: Any) -> None:
         directory.mkdir(parents=True, exist_ok=True)
-        self._namespace = engine.namespace
-        with listening(engine.namespace) as probe:
+        self._namespace, self._host = engine.namespace, host
+        with listening(engine.namespace, host) as probe:
             self.port = probe.getsockname()[1]
-        self.address = f"127.0.0.1:{self.port}"
+        self.address = f"{host}:{self.port}"
         settings = {
             "version": 0.1,
             "log": {"level": "error", "accesslog": {"disabled": True}},
@@ -77,7 +77,7 @@ class Registry:
     def _answers(self) -> bool:
         assert self._process.poll() is None
         try:
-            connected(self._namespace, self.port).close()
+            connected(self._namespace, self.port, self._host).close()
         except OSError:
             return False
         return True
@@ -91,8 +91,8 @@ class Registry:
 
     def ask(self, method: str, path: str, body: bytes = b"", **headers: str) -> tuple[int, Mapping[str, str], bytes]:
         """A request below /v2/; status, headers in lower case, body."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=TIMEOUT_S)
-        connection.sock = connected(self._namespace, self.port)
+        connection = http.client.HTTPConnection(self._host, self.port, timeout=TIMEOUT_S)
+        connection.sock = connected(self._namespace, self.port, self._host)
         try:
             target = path if path.startswith("/") else f"/v2/{path}"
             named = {name.replace("_", "-"): value for name, value in headers.items()}

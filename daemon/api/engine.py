@@ -25,6 +25,7 @@ from events.sealed import Keyring
 from handlers.context import Clock, Ids, Watcher
 from handlers.exec.ports import Streams
 from handlers.exec.usage import Usage
+from handlers.images.ports import Registries
 from handlers.layers.ports import ContainerFiles, LayerTars
 from handlers.policies.health import Health
 from handlers.progress import Progress
@@ -99,6 +100,7 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True):
     ids: Ids
     requester: Requester
     progress: Progress
+    registries: Registries
     usage: DiskUsage
     information: Callable[[], Information]  # asked at every use: a reload changes it
     layout: Layout

@@ -18,7 +18,7 @@ from events.log import LogBroken
 CommandAnswer = TypeVar("CommandAnswer")
 
 CHANGING: Final = frozenset({"POST", "PUT", "DELETE"})
-QUERIES: Final = frozenset({"/containers/{id:path}/wait"})  # posted, and yet they change nothing
+QUERIES: Final = frozenset({"/containers/{id:path}/wait", "/auth"})  # posted, and yet they change nothing
 
 
 def recorded(engine: Engine, repeats: Repeats, method: str, pattern: str, endpoint: EngineEndpoint) -> Endpoint:

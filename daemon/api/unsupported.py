@@ -7,14 +7,11 @@ from daemon.http.messages import Answer, Request
 from events.errors import Unsupported
 
 MISSING: Final = (
-    ("POST", "/auth"),
     ("GET", "/containers/{id:path}/attach/ws"),
     ("GET", "/containers/{id:path}/checkpoints"),
     ("POST", "/containers/{id:path}/checkpoints"),
     ("DELETE", "/containers/{id:path}/checkpoints/{checkpoint}"),
-    ("GET", "/images/search"),
     ("POST", "/images/{name:path}/push"),
-    ("GET", "/distribution/{name:path}/json"),
     ("POST", "/build"),
     ("POST", "/build/cancel"),
     ("POST", "/session"),

@@ -28,6 +28,16 @@ class Stream(msgspec.Struct, frozen=True, kw_only=True):
     chunks: AsyncIterator[bytes]
 
 
+class Found(msgspec.Struct, frozen=True, kw_only=True):
+    """A result of a search."""
+
+    name: str = ""
+    description: str = ""
+    star_count: int = 0
+    is_official: bool = False
+    is_automated: bool = False
+
+
 class Repository(Protocol):
     """One repository, at its registry or a mirror: the first that answers is asked for the rest too.
 
@@ -51,9 +61,36 @@ class Repository(Protocol):
     async def tags(self) -> tuple[str, ...]:
         """All tags."""
 
+    async def has_blob(self, digest: str) -> bool:
+        """Whether the registry has a blob in this repository."""
+
+    async def begin_upload(self, mount: str = "", source: str = "") -> str:
+        """Where an upload goes on; "" when the blob `mount` was taken over from the repository `source` instead."""
+
+    async def send_chunk(self, place: str, offset: int, content: bytes) -> str:
+        """Append to an upload; where it goes on."""
+
+    async def received(self, place: str) -> tuple[str, int]:
+        """Where an upload that broke off goes on, and how many bytes the registry has of it."""
+
+    async def finish_upload(self, place: str, digest: str, content: bytes) -> None:
+        """Append the rest, and have the whole verified."""
+
+    async def put_manifest(self, reference: str, content: bytes, media_type: str) -> None:
+        """Store a manifest under a tag or its digest."""
+
 
 class Registries(Protocol):
     """All the registries there are."""
 
     def repository(self, name: str, credentials: Credentials) -> AbstractAsyncContextManager[Repository]:
         """A repository by its canonical name; connections live as long as somebody is inside."""
+
+    async def login(self, registry: str, credentials: Credentials) -> str:
+        """Have credentials checked; what may stand for the password from now on, "" for nothing.
+
+        Raises Unauthorized.
+        """
+
+    async def search(self, registry: str, term: str, limit: int, credentials: Credentials) -> tuple[Found, ...]:
+        """Repositories by words. Raises NotFound where the registry doesn't offer that."""

@@ -12,6 +12,7 @@ from handlers.images.registry_settings import RegistrySettings
 
 HUB = "docker.io"
 _HUB_HOST = "registry-1.docker.io"
+SEARCH_HOST = "index.docker.io"
 _LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))
 
 

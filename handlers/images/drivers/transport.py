@@ -117,6 +117,9 @@ def unreachable(method: str, url: str) -> Iterator[None]:
     try:
         yield
     except httpx2.TransportError as error:
-        raise RegistryUnreachable(method, url, reason_of(error, url), is_final=is_of_tls(error)) from error
+        shown = url
+        if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout) and "/v2/" in url:
+            shown = url[: url.index("/v2/") + len("/v2/")]  # nothing was asked yet
+        raise RegistryUnreachable(method, shown, reason_of(error, url), is_final=is_of_tls(error)) from error
     except (httpx2.InvalidURL, httpx2.HTTPError, httpx2.StreamError) as error:
         raise RegistryUnreachable(method, url, str(error), is_final=True) from error

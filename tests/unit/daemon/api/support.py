@@ -25,6 +25,9 @@ from events.messages import container as c
 from events.projections.state import State
 from handlers.exec.ports import LogQuery, Session
 from handlers.images.content import ContentStore
+from handlers.images.drivers.http_registry import HttpRegistries
+from handlers.images.drivers.transport import Transport
+from handlers.images.registry_settings import RegistrySettings
 from handlers.layers.drivers.container_files import HelperFiles
 from handlers.progress import Progress
 from tests.fakes.graph_driver import FakeGraphDriver
@@ -262,6 +265,7 @@ class Api:
             ids=Numbers(),
             requester=self.desk,
             progress=self.progress,
+            registries=HttpRegistries(Transport(RegistrySettings)),
             usage=FixedUsage(),
             information=lambda: FACTS,
             layout=LAYOUT,

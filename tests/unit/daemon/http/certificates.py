@@ -19,8 +19,9 @@ _END = _BEGIN + timedelta(days=36500)
 class Authority:
     """Issues certificates into a directory."""
 
-    def __init__(self, directory: Path, name: str = "ca") -> None:
-        self._directory = directory
+    def __init__(self, directory: Path, name: str = "ca", address: str = "127.0.0.1") -> None:
+        """`address` is that of the servers which it issues certificates for."""
+        self._directory, self._address = directory, address
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         certificate = self._build(self._name, self._key.public_key(), ca=True)
@@ -68,7 +69,7 @@ class Authority:
             .not_valid_before(_BEGIN)
             .not_valid_after(_END)
             .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
-            .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+            .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address(self._address))]), critical=False)
             .add_extension(own, critical=False)
             .add_extension(issuer, critical=False)
             .sign(self._key, hashes.SHA256())
