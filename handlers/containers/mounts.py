@@ -13,6 +13,7 @@ from events.projections.containers import Container
 PROPAGATIONS = frozenset({"private", "rprivate", "shared", "rshared", "slave", "rslave"})
 _FLAGS = frozenset({"ro", "rw", "z", "Z", "nocopy", "cached", "consistent", "delegated"})
 _VOLUME_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
+_SHARED_LABEL = "z"  # what Docker gives volumes of its local driver to have on SELinux, and shows everywhere
 _TMPFS_DEFAULTS = "noexec,nosuid,nodev"
 
 
@@ -21,6 +22,13 @@ class MountInvalid(InvalidParameter):
 
     def __init__(self, kind: str, reason: str) -> None:
         super().__init__(f'invalid mount config for type "{kind}": {reason}')
+
+
+class SpecificationInvalid(InvalidParameter):
+    """A `-v` that can't be."""
+
+    def __init__(self, text: str, kind: str, reason: str) -> None:
+        super().__init__(f"invalid volume specification: '{text}': {MountInvalid(kind, reason)}")
 
 
 def plan_mounts(
@@ -62,26 +70,32 @@ def _bind(text: str, volume_driver: str) -> MountPoint | None:
         raise InvalidParameter(f"invalid volume specification: '{text}'")
     source, destination, mode = parts[0], parts[1], parts[2] if len(parts) == 3 else ""
     flags = _flags(mode)
-    if not destination.startswith("/") or _clean(destination) == "/":
-        reason = "destination can't be '/'" if destination.startswith("/") else "mount path must be absolute"
-        raise InvalidParameter(f"invalid volume specification: '{text}': invalid mount config: {reason}")
+    kind = "bind" if source.startswith("/") else "volume"
+    if not destination.startswith("/"):
+        raise SpecificationInvalid(text, kind, f"invalid mount path: '{destination}' mount path must be absolute")
+    if _clean(destination) == "/":
+        raise SpecificationInvalid(text, kind, "invalid specification: destination can't be '/'")
     propagation = next((flag for flag in flags if flag in PROPAGATIONS), "")
     common = MountPoint(
-        type="bind",
+        type=kind,
         destination=_clean(destination),
         mode=mode,
         writable="ro" not in flags,
         propagation=propagation,
     )
-    if source.startswith("/"):
+    if kind == "bind":
         return msgspec.structs.replace(
             common, source=posixpath.normpath(source), propagation=propagation or "rprivate", create_source=True
         )
     _check_volume_name(source)
     if propagation:
-        raise InvalidParameter(f"invalid volume specification: '{text}': a volume has no propagation")
+        raise SpecificationInvalid(text, kind, "field BindOptions must not be specified")
     return msgspec.structs.replace(
-        common, type="volume", name=source, driver=volume_driver or "local", no_copy="nocopy" in flags
+        common,
+        name=source,
+        driver=volume_driver or "local",
+        no_copy="nocopy" in flags,
+        mode=mode or _SHARED_LABEL,
     )
 
 
@@ -114,9 +128,20 @@ def _mount(mount: Mount, new_name: Callable[[], str], is_path: Callable[[str], b
     return makers[mount.type](mount, common, new_name, is_path)
 
 
+def _refuse_options(mount: Mount, *fields: str) -> None:
+    """Options of another type. Raises MountInvalid."""
+    given = {
+        "BindOptions": mount.bind_options,
+        "VolumeOptions": mount.volume_options,
+        "TmpfsOptions": mount.tmpfs_options,
+    }
+    for field in fields:
+        if given[field] is not None:
+            raise MountInvalid(mount.type, f"field {field} must not be specified")
+
+
 def _bind_mount(mount: Mount, common: MountPoint, _: Callable[[], str], is_path: Callable[[str], bool]) -> MountPoint:
-    if mount.volume_options or mount.tmpfs_options:
-        raise MountInvalid("bind", "field VolumeOptions or TmpfsOptions must not be specified")
+    _refuse_options(mount, "VolumeOptions", "TmpfsOptions")
     if not mount.source:
         raise MountInvalid("bind", "field Source must not be empty")
     if not mount.source.startswith("/"):
@@ -141,8 +166,7 @@ def _bind_mount(mount: Mount, common: MountPoint, _: Callable[[], str], is_path:
 def _volume_mount(
     mount: Mount, common: MountPoint, new_name: Callable[[], str], _: Callable[[str], bool]
 ) -> MountPoint:
-    if mount.bind_options or mount.tmpfs_options:
-        raise MountInvalid("volume", "field BindOptions or TmpfsOptions must not be specified")
+    _refuse_options(mount, "BindOptions", "TmpfsOptions")
     options = mount.volume_options
     driver = options.driver_config.name if options and options.driver_config else ""
     if mount.source:
@@ -155,14 +179,14 @@ def _volume_mount(
         name=mount.source or new_name(),
         anonymous=not mount.source,
         driver=driver or "local",
+        mode=_SHARED_LABEL if driver in ("", "local") else "",
         subpath=subpath,
         no_copy=options is not None and options.no_copy,
     )
 
 
 def _tmpfs_mount(mount: Mount, common: MountPoint, _: Callable[[], str], __: Callable[[str], bool]) -> MountPoint:
-    if mount.bind_options or mount.volume_options:
-        raise MountInvalid("tmpfs", "field BindOptions or VolumeOptions must not be specified")
+    _refuse_options(mount, "BindOptions", "VolumeOptions")
     if mount.source:
         raise MountInvalid("tmpfs", "field Source must not be specified")
     words = [_TMPFS_DEFAULTS]

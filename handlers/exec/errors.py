@@ -119,3 +119,17 @@ def refused(error: StartError) -> EngineError:
     """A program that isn't there or can't run is the client's mistake (400), anything else the host's (500)."""
     kind = InvalidParameter if error.exit_code in (126, 127) else SystemFailure
     return kind(error.message, recorded=error.recorded)
+
+
+class NotPropagating(SystemFailure):
+    """Mounts were to spread to or from a container, and don't on the host."""
+
+    def __init__(self, path: str, mounted_on: str, wanted: str) -> None:
+        super().__init__(f"path {path} is mounted on {mounted_on} but it is not {wanted}")
+
+
+class SourceExchanged(SystemFailure):
+    """Somebody has put something else in the place of a part of a volume while it was mounted."""
+
+    def __init__(self, destination: str) -> None:
+        super().__init__(f"what was to be mounted at {destination} was exchanged meanwhile; try again")

@@ -55,13 +55,15 @@ class Processes:
         """Answer CreateProcess. Raises InvalidParameter for a program that isn't there or can't be run."""
         container = known(context, command.container_id)
         with ExitStack() as resources:
-            mounts = await run_foreign(sources.hold, command.mounts, resources)
-            request = await run_foreign(_look_up, context, self._runtime, container, command, mounts)
+            held = await run_foreign(sources.hold, command.mounts, resources)
+            request = await run_foreign(_look_up, context, self._runtime, container, command, held.mounts)
             built = specification.build(request, self._facts, self._settings)
             try:
                 live = await self._runtime.create(self._plan(container, built.specification))
             except StartError as error:
                 raise refused(error) from error
+            if held.parts:
+                await run_foreign(sources.verify, live.pid, held)
         profile = built.specification.process.apparmor_profile
         return m.CreatedProcess(pid=live.pid, apparmor_profile=profile, warnings=built.warnings)
 

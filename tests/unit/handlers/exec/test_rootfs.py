@@ -58,7 +58,7 @@ def test_a_file_in_the_way_is_named(root):
 
 def held(*mounts: ResolvedMount) -> tuple[ResolvedMount, ...]:
     with ExitStack() as resources:
-        return sources.hold(mounts, resources)
+        return sources.hold(mounts, resources).mounts
 
 
 def test_a_missing_source_is_made_only_when_asked(tmp_path):
@@ -71,14 +71,23 @@ def test_a_missing_source_is_made_only_when_asked(tmp_path):
     assert held(memory) == (memory,)
 
 
-def test_a_subpath_means_what_it_meant_when_it_was_looked_at(root):
+def test_a_subpath_is_what_it_leads_to_inside_its_volume(root):
+    (settled,) = held(ResolvedMount(type="bind", source=str(root), destination="/x", subpath="absolute"))
+    assert settled.source == str(root / "etc")
+
+
+def test_what_was_exchanged_before_it_was_mounted_is_found_out(root):
+    """Seen by this very process, whose root has at a path what was held, or something else."""
     with ExitStack() as resources:
-        mount = ResolvedMount(type="bind", source=str(root), destination="/x", subpath="absolute")
-        (settled,) = sources.hold((mount,), resources)
-        (root / "absolute").unlink()
-        (root / "absolute").symlink_to("/outside")
-        assert (Path(settled.source) / "passwd").read_text() == "inside"
-    assert not Path(settled.source).exists()
+        mount = ResolvedMount(type="bind", source=str(root), destination=str(root / "etc"), subpath="absolute")
+        found = sources.hold((mount,), resources)
+        sources.verify(os.getpid(), found)
+        (root / "etc").rename(root / "moved")
+        with pytest.raises(SystemFailure, match="was exchanged meanwhile"):
+            sources.verify(os.getpid(), found)
+        (root / "etc").symlink_to("../outside")
+        with pytest.raises(SystemFailure, match="was exchanged meanwhile"):
+            sources.verify(os.getpid(), found)
 
 
 @pytest.mark.parametrize("subpath", ["upwards", "nosuch", "etc/passwd/x"])
