@@ -108,6 +108,11 @@ class FileKeyring:
         """Owners that have a key, or one whose destruction was interrupted."""
         return await run_sync(_owners, self._directory)
 
+    async def export(self) -> dict[str, bytes]:
+        """Every key there is, by owner. Raises SystemFailure."""
+        async with self._changing:
+            return await run_sync(_keys, self._directory)
+
     def _path(self, owner: str) -> Path:
         return self._directory / hashlib.sha256(owner.encode()).hexdigest()
 
@@ -192,3 +197,11 @@ def _owner(path: Path) -> str | None:
         LOGGER.error("%s", error)  # noqa: TRY400  # the text says it all
         return None
     return None if content is None else content.owner
+
+
+def _keys(directory: Path) -> dict[str, bytes]:
+    """Keys by owner; one that was destroyed is none, and a damaged file is told and left out."""
+    with _as_system_failure("every owner"):
+        files = [path for path in directory.iterdir() if path.suffix != _DRAFT_SUFFIX]
+    found = ((owner, _read(path)) for path in files if (owner := _owner(path)) is not None)
+    return {owner: key for owner, key in found if key is not None}

@@ -34,3 +34,6 @@ class Keyring(Protocol):
 
     async def owners(self) -> tuple[str, ...]:
         """Owners that have a key (for recovery)."""
+
+    async def export(self) -> dict[str, bytes]:
+        """Every key there is, by owner: for `events/key_export.py` alone, which seals them at once."""

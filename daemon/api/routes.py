@@ -19,6 +19,7 @@ from daemon.api import (
 from daemon.api.attach import attach
 from daemon.api.engine import Engine, EngineEndpoint
 from daemon.api.events import events
+from daemon.api.keys import export_keys
 from daemon.api.logs import logs
 from daemon.api.past import at_any_time, difference, state
 from daemon.api.refusals import recorded
@@ -108,6 +109,7 @@ TABLE: Final[tuple[tuple[str, str, EngineEndpoint], ...]] = (
     ("GET", "/shiplog/state", state),
     ("GET", "/shiplog/diff", difference),
     ("GET", "/shiplog/why", why),
+    ("POST", "/shiplog/keys/export", export_keys),
     # a swarm that isn't there
     ("GET", "/swarm", swarm.refuse),
     ("GET", "/swarm/unlockkey", swarm.refuse),

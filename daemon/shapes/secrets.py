@@ -5,8 +5,9 @@ from typing import TypeVar
 import msgspec
 
 from daemon.shapes.go_values import DESTROYED
-from events.messages.container import ContainerConfig, ContainerSecrets, HostConfig, Mount
+from events.messages.container import ContainerConfig, ContainerSecrets, HostConfig
 from events.messages.exec import ExecSecrets
+from events.opened import with_secrets
 from events.projections.containers import Container
 from events.sealed import KeyDestroyed, Keyring, Sealed
 
@@ -35,28 +36,8 @@ def open_sealed(sealed: Sealed, keyring: Keyring, kind: type[Secrets], destroyed
 def open_container(container: Container, keyring: Keyring) -> Opened:
     """The configuration with environment, command, probe and log options put back."""
     secrets = open_sealed(container.secrets, keyring, ContainerSecrets, DESTROYED_CONTAINER)
-    replace = msgspec.structs.replace
-    probe = container.config.healthcheck
-    config = replace(
-        container.config,
-        env=secrets.env,
-        cmd=secrets.cmd,
-        entrypoint=secrets.entrypoint,
-        healthcheck=replace(probe, test=secrets.healthcheck_test) if probe else None,
-    )
-    log = replace(container.host.log_config, config=secrets.log_options)
-    mounts = tuple(_with_options(mount, secrets) for mount in container.host.mounts)
-    return Opened(config=config, host=replace(container.host, log_config=log, mounts=mounts))
-
-
-def _with_options(mount: Mount, secrets: ContainerSecrets) -> Mount:
-    """A mount with the driver options of the volume that it may create."""
-    asked = mount.volume_options
-    options = secrets.volume_options.get(mount.target)
-    if asked is None or asked.driver_config is None or not options:
-        return mount
-    driver = msgspec.structs.replace(asked.driver_config, options=options)
-    return msgspec.structs.replace(mount, volume_options=msgspec.structs.replace(asked, driver_config=driver))
+    config, host = with_secrets(container.config, container.host, secrets)
+    return Opened(config=config, host=host)
 
 
 def open_exec(sealed: Sealed, keyring: Keyring) -> ExecSecrets:

@@ -4,11 +4,14 @@ Words are those of the Container Network Model: a container has a sandbox (its n
 endpoint for each network it is on.
 """
 
-from typing import ClassVar
+from typing import ClassVar, Final
 
 import msgspec
 
 from events.base import Command, Event
+
+# Driver option of an endpoint on a predefined network: the address to have as long as it is free.
+ADDRESS_WISH: Final = "dev.shiplog.address"
 
 
 class Subnet(msgspec.Struct, frozen=True, kw_only=True):

@@ -85,3 +85,11 @@ class OrphanRemoved(Event, frozen=True, kw_only=True):
     TYPE: ClassVar[str] = "system.orphan_removed"
     kind: str  # "mount", "process", "link", "directory" ...
     name: str
+
+
+class KeysExported(Event, frozen=True, kw_only=True):
+    """Somebody was given the keys of sealed values, sealed to a public key. Stream `system/engine`."""
+
+    TYPE: ClassVar[str] = "system.keys_exported"
+    recipient: str  # SHA-256 of the public key, hexadecimal
+    owners: int  # how many keys

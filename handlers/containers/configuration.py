@@ -7,6 +7,7 @@ import msgspec
 
 from events.messages.container import ContainerConfig, EndpointConfig, HostConfig, LogConfig
 from events.messages.image import HealthcheckConfig, RunConfig
+from events.messages.network import ADDRESS_WISH
 from handlers.containers.kernel_texts import check_no_nul
 from handlers.containers.limits import HostLimits
 from handlers.containers.validation import check_config, check_endpoints, check_host, check_networks
@@ -193,7 +194,7 @@ def _warn_of_endpoints(endpoints: dict[str, EndpointConfig], warnings: list[str]
     for name, endpoint in endpoints.items():
         given = {
             "aliases": endpoint.aliases,
-            "driver options": endpoint.driver_opts,
+            "driver options": endpoint.driver_opts.keys() - {ADDRESS_WISH},
             "gw priority": endpoint.gw_priority,
         }
         for what, value in given.items():

@@ -43,6 +43,14 @@ def fixed_address(subnet: Subnet, address: str, is_taken: Callable[[str], bool])
     return str(wanted)
 
 
+def is_free(subnet: Subnet, address: str, is_taken: Callable[[str], bool]) -> bool:
+    """Whether a container could have an address that is wished for."""
+    try:
+        return fixed_address(subnet, address, is_taken) == address
+    except (InvalidAddress, AddressInUse):
+        return False
+
+
 def parse_address(address: str) -> ipaddress.IPv4Address:
     """Raises InvalidAddress."""
     try:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
-from events.messages.network import ConnectSandbox, Endpoint, EndpointRequest, PublishedPort
+from events.messages.network import ADDRESS_WISH, ConnectSandbox, Endpoint, EndpointRequest, PublishedPort
 from events.projections.networks import Network, Networks, Sandboxes, SandboxState
 from events.projections.state import State
 from handlers.networks.addresses import (
@@ -12,6 +12,7 @@ from handlers.networks.addresses import (
     fixed_address,
     free_address,
     hardware_address,
+    is_free,
     prefix_length,
 )
 from handlers.networks.errors import (
@@ -177,6 +178,9 @@ def _address(request: EndpointRequest, network: Network, state: State, circumsta
         if network.name in PREDEFINED_DRIVERS:
             raise FixedAddressRefused
         return fixed_address(subnet, request.address, is_taken)
+    wish = request.driver_options.get(ADDRESS_WISH, "")
+    if wish and is_free(subnet, wish, is_taken):
+        return wish
     address = free_address(subnet, is_taken, circumstances.address_after.get(network.id, ""))
     if address is None:
         raise AddressesExhausted(network.name, network.id)

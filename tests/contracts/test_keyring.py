@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from events.file_keyring import FileKeyring
+from events.key_export import open_value
 from events.sealed import KeyDestroyed, Keyring, Sealed
 from tests.fakes.keyring import MemoryKeyring
 
@@ -97,3 +98,13 @@ async def test_concurrent_seals_share_one_key(keyring: Keyring) -> None:
         for _ in range(10):
             tasks.start_soon(seal)
     assert [keyring.open(value) for value in sealed] == [b"secret"] * 10
+
+
+async def test_an_export_has_every_key_and_none_that_was_destroyed(keyring: Keyring) -> None:
+    assert await keyring.export() == {}
+    sealed = [await keyring.seal(f"container/{name}", b"secret") for name in "abc"]
+    await keyring.destroy("container/b")
+    exported = await keyring.export()
+    assert set(exported) == {"container/a", "container/c"}
+    opened = [open_value(exported, each.owner, each.nonce, each.ciphertext) for each in sealed]
+    assert opened == [b"secret", None, b"secret"]

@@ -34,6 +34,10 @@ class MemoryKeyring:
         """Forget the owner's key."""
         self._keys.pop(owner, None)
 
+    async def export(self) -> dict[str, bytes]:
+        """Every key there is."""
+        return dict(self._keys)
+
     async def owners(self) -> tuple[str, ...]:
         """Owners that have a key."""
         return tuple(sorted(self._keys))

@@ -8,6 +8,7 @@ import pytest
 from events.errors import Conflict, EngineError, Forbidden, InvalidParameter, NotFound, SystemFailure, Unavailable
 from events.log import ClaimTaken
 from events.messages.network import (
+    ADDRESS_WISH,
     EndpointRequest,
     PortRequest,
     PublishedPort,
@@ -53,6 +54,18 @@ async def test_boot_makes_the_predefined_networks_once():
     await engine.boot()
     assert await engine.types() == PREDEFINED
     assert {network.name: network.id for network in engine.state.networks} == ids
+
+
+@pytest.mark.parametrize(
+    ("wish", "given"),
+    [("172.17.0.9", "172.17.0.9"), ("172.17.0.2", "172.17.0.3"), ("10.0.0.1", "172.17.0.3"), ("x", "172.17.0.3")],
+)
+async def test_an_address_that_is_wished_for_is_given_while_it_is_free(wish, given):
+    engine, _ = await booted()
+    await engine.connect(ONE)
+    request = EndpointRequest(network="bridge", driver_options={ADDRESS_WISH: wish})
+    sandbox = await engine.connect(TWO, endpoints=(request,))
+    assert [endpoint.address for endpoint in sandbox.endpoints] == [given]
 
 
 async def test_the_default_subnet_overlaps_nothing_on_the_host():
