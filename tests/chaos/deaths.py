@@ -56,11 +56,6 @@ class Death(msgspec.Struct, frozen=True, kw_only=True):
     after_s: float
     recovery_rule: str = ""
 
-    @property
-    def is_at_a_point(self) -> bool:
-        """Whether a rule is to do it."""
-        return any("=kill" in rule for rule in self.rules)
-
 
 def choose(chance: random.Random, longest_s: float) -> Death:
     """A death from a seed; work that no rule ends goes on for `longest_s`."""

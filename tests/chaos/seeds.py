@@ -123,8 +123,15 @@ class Worlds:
 
 
 def run(world: ChaosWorld, seed: int) -> Result:
-    """Do it; what was wrong is in the result."""
-    return Seed(world, seed).run()
+    """Do it; what was wrong is in the result, and what led to it."""
+    subject = Seed(world, seed)
+    try:
+        subject.run()
+    except Wrong as error:
+        subject.wrong.append(str(error))
+    except Exception as error:  # noqa: BLE001  # whatever it is, it is told with its seed
+        subject.wrong.append(f"{type(error).__name__}: {error}")
+    return subject.result()
 
 
 class Seed:
@@ -134,49 +141,56 @@ class Seed:
         self._world, self._seed = world, seed
         self._chance = random.Random(seed)
         self._death = deaths.choose(self._chance, LONGEST_S)
-        self._wrong: list[str] = []
-        self._leaked = 0
+        self._began, self._visits = time.monotonic(), world.visitor.visits
+        self._deeds: list[Deed] = []
+        self._point = self._recovery_point = ""
+        self._recovery_s = 0.0
+        self._lost = self._leaked = 0
+        self.wrong: list[str] = []
 
-    def run(self) -> Result:
+    def run(self) -> None:
         """Work, die, recover, check, clear away."""
-        world, began = self._world, time.monotonic()
-        visits = world.visitor.visits
+        world = self._world
         world.failpoints.plan()
         codes = witnesses.make_enders(world, self._chance, LONGEST_S)
         bystander = world.inspect(BYSTANDER)
-        deeds = self._work()
-        gone_s, passed = time.time(), world.failpoints.passed()
-        at_death = squaring.read_log(world.log_directory())
-        recovery_point, recovery_s, back_s = self._recover()
+        self._work()
+        gone_s, at_death = time.time(), squaring.read_log(world.log_directory())
+        back_s = self._recover()
         self._agree("after the start")
-        after = squaring.read_log(world.log_directory())
-        lost = self._lost(deeds, after)
+        self._check_confirmed(squaring.read_log(world.log_directory()))
         self._check_runs(at_death.live, bystander)
         self._check_ends(codes, gone_s, back_s)
         self._check_codes(codes)
-        self._repeat(deeds)
+        self._repeat()
         self._agree("after repeats")
         self._clear()
+
+    def result(self) -> Result:
+        """What became of it; where something is wrong, also what was asked."""
+        world = self._world
         if failures := world.visitor.failures:
-            self._wrong.append(f"the published port was not served: {failures[:3]}")
+            self.wrong.append(f"the published port was not served: {failures[:3]}")
+        if self.wrong:
+            self.wrong += [f"{self._death}", *map(str, self._deeds), world.engine.log()[-4000:]]
         return Result(
             seed=self._seed,
-            point=passed[-1] if self._death.is_at_a_point and passed and self._died_at_a_point else "",
-            recovery_point=recovery_point,
-            recovery_s=recovery_s,
-            requests=len(deeds),
-            confirmed=sum(deed.is_confirmed for deed in deeds),
-            lost=lost,
+            point=self._point,
+            recovery_point=self._recovery_point,
+            recovery_s=self._recovery_s,
+            requests=len(self._deeds),
+            confirmed=sum(deed.is_confirmed for deed in self._deeds),
+            lost=self._lost,
             leaked=self._leaked,
-            visits=world.visitor.visits - visits,
+            visits=world.visitor.visits - self._visits,
             failed_visits=len(world.visitor.failures),
-            wrong=tuple(self._wrong),
-            whole_s=time.monotonic() - began,
+            wrong=tuple(self.wrong),
+            whole_s=time.monotonic() - self._began,
         )
 
     # ---- the catastrophe
 
-    def _work(self) -> list[Deed]:
+    def _work(self) -> None:
         """Returns when the daemon is dead."""
         world = self._world
         until_s = time.monotonic() + self._death.after_s
@@ -186,18 +200,19 @@ class Seed:
             client.start()
         while time.monotonic() < until_s and not world.is_dead:
             time.sleep(0.002)
-        self._died_at_a_point = world.is_dead
         if not world.is_dead:
             world.engine.kill()
+        elif passed := world.failpoints.passed():
+            self._point = passed[-1]
         for client in clients:
             client.join(DEATH_S)
             if client.is_alive() or client.failure is not None:
-                self._wrong.append(f"a client has no answer and no end: {client.failure!r}")
-        return [deed for client in clients for deed in client.deeds]
+                self.wrong.append(f"a client has no answer and no end: {client.failure!r}")
+            self._deeds += client.deeds
 
-    def _recover(self) -> tuple[str, float, float]:
-        """Start it, in vain at first if the seed says so. Returns the point of that, how long it took, and when."""
-        world, point = self._world, ""
+    def _recover(self) -> float:
+        """Start it, in vain at first if the seed says so. Returns when it began to come back."""
+        world = self._world
         world.failpoints.plan(*filter(None, [self._death.recovery_rule]))
         if self._death.recovery_rule:
             try:
@@ -205,13 +220,15 @@ class Seed:
             except AssertionError:
                 if not world.is_dead:
                     raise
-            point = world.failpoints.passed()[-1] if world.is_dead else ""
-            world.failpoints.plan()
             if not world.is_dead:
                 world.engine.kill()
+            elif passed := world.failpoints.passed():
+                self._recovery_point = passed[-1]
+            world.failpoints.plan()
         back_s, began = time.time(), time.monotonic()
         world.boot()
-        return point, time.monotonic() - began, back_s
+        self._recovery_s = time.monotonic() - began
+        return back_s
 
     # ---- what must hold
 
@@ -221,18 +238,15 @@ class Seed:
         while found := squaring.differences(world.engine, squaring.read_log(world.log_directory())):
             if time.monotonic() > deadline:
                 self._leaked += len(found)
-                raise self._failed(f"{when}:\n  " + "\n  ".join(found))
+                raise Wrong(f"{when}:\n  " + "\n  ".join(found))
             time.sleep(0.02)
 
-    def _failed(self, text: str) -> Wrong:
-        return Wrong("\n".join((*self._wrong, text)))
-
-    def _lost(self, deeds: Sequence[Deed], log: squaring.Log) -> int:
-        missing = [
-            deed for deed in deeds if deed.is_confirmed and deed.command_id and deed.command_id not in log.commands
-        ]
-        self._wrong += [f"confirmed, and not in the log: {deed}" for deed in missing]
-        return len(missing)
+    def _check_confirmed(self, log: squaring.Log) -> None:
+        """Every confirmed command is in the log."""
+        told = [deed for deed in self._deeds if deed.is_confirmed and deed.command_id]
+        missing = [deed for deed in told if deed.command_id not in log.commands]
+        self.wrong += [f"confirmed, and not in the log: {deed}" for deed in missing]
+        self._lost += len(missing)
 
     def _check_runs(self, live: Sequence[Container], bystander: dict[str, Any] | None) -> None:
         """Who ran when the daemon died runs on, and nobody had anything to do with it."""
@@ -243,16 +257,16 @@ class Seed:
             if not (is_settled and is_process(container.pid, container.id)):
                 continue
             if inspected is None or not inspected["State"]["Running"]:
-                self._wrong.append(
+                self.wrong.append(
                     f"{container.name} runs as {container.pid}, told is {inspected and inspected['State']}"
                 )
             elif inspected["State"]["Pid"] != container.pid:
-                self._wrong.append(f"{container.name} had pid {container.pid}, now {inspected['State']['Pid']}")
+                self.wrong.append(f"{container.name} had pid {container.pid}, now {inspected['State']['Pid']}")
         now = self._world.inspect(BYSTANDER)
         if now is None or now["State"] != bystander["State"]:
-            self._wrong.append(f"the bystander was {bystander['State']}, is {now and now['State']}")
+            self.wrong.append(f"the bystander was {bystander['State']}, is {now and now['State']}")
         if gaps := witnesses.unbroken(self._world):
-            self._wrong.append(gaps)
+            self.wrong.append(gaps)
 
     def _check_ends(self, codes: dict[str, int], gone_s: float, back_s: float) -> None:
         """Containers that nobody touched: wait for their end and look whether it is told truly."""
@@ -261,7 +275,7 @@ class Seed:
             inspected = self._world.inspect(name)
             assert inspected is not None
             if told := witnesses.truth_of_end(self._world, inspected, code, back_s, gone_s):
-                self._wrong.append(told)
+                self.wrong.append(told)
 
     def _has_ended(self, name: str) -> bool:
         return self._world.status(name) == "exited"
@@ -274,19 +288,20 @@ class Seed:
                 continue
             possible = KILLED | {int(inspected["Config"]["Labels"][CODE])}
             if inspected["State"]["ExitCode"] not in possible and not inspected["State"]["Error"]:
-                self._wrong.append(f"{name} can't have ended so: {inspected['State']}")
+                self.wrong.append(f"{name} can't have ended so: {inspected['State']}")
 
-    def _repeat(self, deeds: Sequence[Deed]) -> None:
+    def _repeat(self) -> None:
         """By the same keys: the first answers again, and no answer without end to what was cut off."""
-        told = [deed for deed in deeds if deed.is_confirmed and deed.command_id]
-        chosen = self._chance.sample(told, min(3, len(told))) + [deed for deed in deeds if not deed.answer.status]
+        told = [deed for deed in self._deeds if deed.is_confirmed and deed.command_id]
+        cut_off = [deed for deed in self._deeds if not deed.answer.status]
+        chosen = self._chance.sample(told, min(3, len(told))) + cut_off
         for deed in chosen:
             again = ask(self._world, deed.request, deed.key).answer
             is_same = (again.status, again.body) == (deed.answer.status, deed.answer.body)
             if deed.answer.status and not is_same and DESTROYED not in again.body:
-                self._wrong.append(f"{deed}, by the same key then {again.status} {again.body!r}")
+                self.wrong.append(f"{deed}, by the same key then {again.status} {again.body!r}")
             if again.status == 0 or b"internal error" in again.body:
-                self._wrong.append(f"{deed}, then {again.status} {again.body!r}")
+                self.wrong.append(f"{deed}, then {again.status} {again.body!r}")
 
     def _clear(self) -> None:
         """Nothing that can't be removed."""
@@ -294,7 +309,7 @@ class Seed:
         while world.names() - {BYSTANDER} or world.volumes():
             world.clear_objects()
             if time.monotonic() > deadline:
-                raise self._failed(f"can't be removed: {world.names() - {BYSTANDER}} {world.volumes()}")
+                raise Wrong(f"can't be removed: {world.names() - {BYSTANDER}} {world.volumes()}")
         world.clear()
         self._agree("after everything was removed")
 

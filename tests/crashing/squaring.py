@@ -187,6 +187,7 @@ def _mounts(engine: EngineUnderTest, log: Log) -> Iterator[str]:
     expected |= {
         str(engine.exec_root / "c" / c.id[:RUN_DIGITS] / "shm") for c in log.live if c.host.ipc_mode == "shareable"
     }
+    expected |= {volume.mountpoint for volume in log.state.volumes if volume.options and volume.mounted_by}
     places = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
     own = {str(engine.data_root / "overlay2"), str(engine.exec_root / "netns")}  # made private, or shared, once
     found = [place for place in places if str(engine.directory) in place and place not in own]
