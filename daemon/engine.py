@@ -16,6 +16,7 @@ import anyio.abc
 
 from daemon import host, information
 from daemon.api.engine import Engine
+from daemon.api.refusals import record_unrouted
 from daemon.api.routes import routes
 from daemon.api.usage import DirectoryUsage
 from daemon.bootstrap import Composition, compose, scratch
@@ -274,7 +275,8 @@ class Daemon:
 
     async def serve(self, tasks: anyio.abc.TaskGroup, notifier: Notifier, signals: Signals) -> None:
         """Serve the API until told to stop. Raises LogBroken when that is what ended it."""
-        server = Server(routes(self._engine()), common_headers=common_headers())
+        on_unrouted = partial(record_unrouted, self._log, self._services.ids)
+        server = Server(routes(self._engine()), common_headers=common_headers(), on_unrouted=on_unrouted)
         await tasks.start(server.serve, self._listeners)
         notifier.ready()
         LOGGER.info("the engine serves on %s", ", ".join(listener.address for listener in self._listeners))

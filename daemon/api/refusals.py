@@ -1,4 +1,4 @@
-"""Records requests that were to change something and were refused before a handler heard of them."""
+"""Records requests that were to change something and that no handler hears of; without it they would leave no name."""
 
 from collections.abc import Callable
 from typing import Final, TypeVar
@@ -7,13 +7,15 @@ import msgspec
 
 from daemon.api.engine import Asked, Engine, EngineEndpoint, Requester
 from daemon.api.repeats import Repeats
-from daemon.http.messages import Answer, Endpoint, Request
+from daemon.http.messages import Answer, Endpoint, Request, Response
 from daemon.http.query import text
-from daemon.refusals import record_refusal
+from daemon.refusals import TARGET_CHARACTERS, record_refusal
 from events.base import Command
-from events.envelope import Cause
+from events.envelope import Actor, Cause
 from events.errors import EngineError
-from events.log import LogBroken
+from events.log import Append, EventLog, LogBroken
+from events.messages.system import CommandSatisfied
+from handlers.context import Ids
 
 CommandAnswer = TypeVar("CommandAnswer")
 
@@ -32,7 +34,7 @@ def recorded(engine: Engine, repeats: Repeats, method: str, pattern: str, endpoi
     async def ask_and_record(request: Request) -> Answer:
         noting = Noting(engine.requester)
         try:
-            return await once(msgspec.structs.replace(engine, requester=noting), request)
+            answer = await once(msgspec.structs.replace(engine, requester=noting), request)
         except EngineError as error:
             await _record(engine, request, f"{method} {pattern}", noting, error)
             raise
@@ -40,6 +42,9 @@ def recorded(engine: Engine, repeats: Repeats, method: str, pattern: str, endpoi
             unexpected = EngineError(f"{type(error).__name__}: {error}")
             await _record(engine, request, f"{method} {pattern}", noting, unexpected)
             raise
+        if not noting.command_id and isinstance(answer, Response):  # the others' commands come with their streams
+            await _record_satisfied(engine, request, f"{method} {pattern}")
+        return answer
 
     return ask if is_query else ask_and_record
 
@@ -82,6 +87,22 @@ async def _record(engine: Engine, request: Request, command: str, noting: Noting
     command_id = noting.command_id or engine.ids.new()
     cause = Cause(actor=request.actor, command_id=command_id, correlation_id=command_id)
     await record_refusal(engine.log, cause, command=command, target=_target(request), error=error)
+
+
+async def _record_satisfied(engine: Engine, request: Request, route: str) -> None:
+    command_id = engine.ids.new()
+    cause = Cause(actor=request.actor, command_id=command_id, correlation_id=command_id)
+    event = CommandSatisfied(command=route, target=_target(request)[:TARGET_CHARACTERS])
+    await engine.log.append((Append(stream=f"command/{command_id}", events=(event,)),), cause=cause)
+
+
+async def record_unrouted(log: EventLog, ids: Ids, actor: Actor, method: str, path: str, error: EngineError) -> None:
+    """A request that no endpoint hears of: its path or its version is none of ours."""
+    if method not in CHANGING:
+        return
+    command_id = ids.new()
+    cause = Cause(actor=actor, command_id=command_id, correlation_id=command_id)
+    await record_refusal(log, cause, command=method, target=path, error=error)
 
 
 def _target(request: Request) -> str:

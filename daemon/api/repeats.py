@@ -24,7 +24,7 @@ from daemon.http.messages import Answer, Hijack, Request, Response
 from events.envelope import Cause
 from events.errors import Conflict, EngineError, InvalidParameter, NotFound, Unprocessable
 from events.log import Append
-from events.messages.system import RequestAnswered, RequestBegun, RequestRepeated
+from events.messages.system import RequestAnswered, RequestBegun
 from events.sealed import KeyDestroyed
 
 LOGGER = logging.getLogger(__name__)
@@ -120,9 +120,7 @@ class _Keyed:
                 kept = recorded.event
         if kept is None:
             return None
-        answer = self._kept(kept)
-        await self._append(RequestRepeated())
-        return answer
+        return self._kept(kept)
 
     async def ask(self, endpoint: EngineEndpoint) -> Answer:
         """Ask, and keep the answer where that can be."""
@@ -160,7 +158,7 @@ class _Keyed:
         except EngineError:
             LOGGER.exception("the answer to request %s could not be kept", self.id)
 
-    async def _append(self, event: RequestBegun | RequestAnswered | RequestRepeated) -> None:
+    async def _append(self, event: RequestBegun | RequestAnswered) -> None:
         cause = Cause(actor=self._request.actor, command_id=f"request-{self.id}", correlation_id=self.id)
         await self._engine.log.append((Append(stream=self._stream, events=(event,)),), cause=cause)
 

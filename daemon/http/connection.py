@@ -3,6 +3,7 @@
 import enum
 import logging
 import socket
+from collections.abc import Awaitable, Callable
 
 import anyio
 import h11
@@ -23,6 +24,9 @@ from events.errors import EngineError
 logger = logging.getLogger(__name__)
 
 _USER_AGENT_CHARACTERS = 256  # it goes into the log with every change
+
+
+OnUnrouted = Callable[[Actor, str, str, EngineError], Awaitable[None]]  # method, path, why no endpoint was found
 
 
 class Phase(enum.Enum):
@@ -66,6 +70,7 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     router: Router
     headers: HeaderWriter
     limits: Limits
+    on_unrouted: OnUnrouted
 
 
 class Connection:
@@ -144,13 +149,18 @@ class Connection:
 
     async def _call(self, exchange: Exchange) -> Answer:
         path, query = exchange.path_and_query()
-        found = self._service.router.find(exchange.method, path)
+        actor = self._actor_of(exchange)
+        try:
+            found = self._service.router.find(exchange.method, path)
+        except EngineError as error:
+            await self._service.on_unrouted(actor, exchange.method, path, error)
+            raise
         request = HttpRequest(
             method=exchange.method,
             headers=exchange.headers,
             found=found,
             query_text=query,
-            actor=self._actor_of(exchange),
+            actor=actor,
             wants_upgrade=bool(exchange.upgrade),
             wire=self._wire,
             wait_gone=self._wait_gone,

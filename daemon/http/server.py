@@ -11,13 +11,14 @@ import anyio
 from anyio.abc import ByteStream, TaskGroup, TaskStatus
 
 from daemon.http.answers import HeaderWriter
-from daemon.http.connection import Connection, Service
+from daemon.http.connection import Connection, OnUnrouted, Service
 from daemon.http.greeting import close, greet
 from daemon.http.limits import Limits
 from daemon.http.messages import Route, Version
 from daemon.http.router import Router
 from daemon.http.sockets import Listener
 from events.envelope import Actor
+from events.errors import EngineError
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +32,10 @@ _EXHAUSTED_PAUSE_S = 0.1
 _CUT_TIMEOUT_S = 5.0
 
 
+async def _ignore(_actor: Actor, _method: str, _path: str, _error: EngineError) -> None:
+    """Nobody wants to know."""
+
+
 class Server:
     """Serves a route table on any number of listeners."""
 
@@ -42,13 +47,17 @@ class Server:
         minimum_version: Version = (1, 24),
         maximum_version: Version = (1, 51),
         limits: Limits | None = None,
+        on_unrouted: OnUnrouted | None = None,
         clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
-        """`common_headers` go on every answer. Raises ValueError for a route table that makes no sense."""
+        """`common_headers` go on every answer; `on_unrouted` is told of requests that no endpoint hears of.
+
+        Raises ValueError for a route table that makes no sense."""
         self._service = Service(
             router=Router(routes, minimum=minimum_version, maximum=maximum_version),
             headers=HeaderWriter(common_headers, clock_ns),
             limits=limits or Limits(),
+            on_unrouted=on_unrouted or _ignore,
         )
         self._places = _Places(self._service.limits.connections)
         self._connections: set[Connection] = set()

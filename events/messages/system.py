@@ -47,10 +47,10 @@ class CommandRefused(Event, frozen=True, kw_only=True):
 
 
 class CommandSatisfied(Event, frozen=True, kw_only=True):
-    """A client's command found everything as it asks for: nothing had to change. Stream `command/<id>`."""
+    """What a client asked for was so already, or done by the same key before. Stream `command/<id>`."""
 
     TYPE: ClassVar[str] = "system.command_satisfied"
-    command: str  # TYPE of the command
+    command: str  # TYPE of the command; method and pattern where none had to be sent
     target: str  # the object it is about, as far as it is known
 
 
@@ -71,12 +71,6 @@ class RequestAnswered(Event, frozen=True, kw_only=True):
     content_type: str = ""
     body: str = ""
     sealed: Sealed | None = None  # the body instead, where it may hold a secret
-
-
-class RequestRepeated(Event, frozen=True, kw_only=True):
-    """It was asked for again by the same key, and answered as before. Stream `request/<id>`."""
-
-    TYPE: ClassVar[str] = "system.request_repeated"
 
 
 class OrphanRemoved(Event, frozen=True, kw_only=True):

@@ -11,7 +11,7 @@ from events.envelope import Actor
 from events.errors import Conflict, NotFound, SystemFailure
 from events.messages import container as c
 from events.messages import volume as v
-from events.messages.system import RequestAnswered, RequestBegun, RequestRepeated
+from events.messages.system import RequestAnswered, RequestBegun
 from tests.unit.daemon.api.support import Api, WireRequest
 from tests.unit.daemon.story import BUSYBOX, CLIENT, IMAGE, Story
 
@@ -50,7 +50,7 @@ async def test_a_repeat_is_answered_and_not_carried_out(api):
     first, again = await ask(api, **KEY), await ask(api, **KEY)
     assert (first.status, first.headers, first.body) == (again.status, again.headers, again.body)
     assert len(api.desk.taken) == 1
-    assert await requests_of(api) == [RequestBegun, RequestAnswered, RequestRepeated]
+    assert await requests_of(api) == [RequestBegun, RequestAnswered]
 
 
 async def test_another_engine_on_the_same_log_knows_it(api):
