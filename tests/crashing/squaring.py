@@ -5,7 +5,7 @@ import re
 import sqlite3
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import anyio
@@ -39,14 +39,21 @@ class Log(msgspec.Struct, frozen=True):
         return tuple(container for container in self.state.containers if container.is_live)
 
 
-def read_log(directory: Path) -> Log:
-    """Copy the log, verify all of it, fold it."""
+@contextmanager
+def copied(directory: Path) -> Iterator[Path]:
+    """A copy of a log that may be in use; gone at the end of the block."""
     with tempfile.TemporaryDirectory(prefix="sl") as place:
         source = newest_segment(directory)
         assert source is not None
         with closing(sqlite3.connect(source)) as original, closing(sqlite3.connect(Path(place, source.name))) as copy:
             original.backup(copy)
-        return anyio.run(_fold, Path(place))
+        yield Path(place)
+
+
+def read_log(directory: Path) -> Log:
+    """Copy the log, verify all of it, fold it."""
+    with copied(directory) as copy:
+        return anyio.run(_fold, copy)
 
 
 async def _fold(directory: Path) -> Log:
