@@ -4,6 +4,7 @@ Programs are a few words of shell that both this and a real busybox understand: 
 `echo WORDS >&2`, `cat` (which ends with its input), `sleep N` (which ends by a signal alone).
 """
 
+import itertools
 import json
 import shlex
 from collections.abc import AsyncIterator, Callable
@@ -167,7 +168,7 @@ class Disk:
         self.execs: dict[str, dict[str, Process]] = {}
         self.outputs: dict[str, list[Chunk]] = {}
         self.exits: dict[str, ExitStatus] = {}
-        self.pids = iter(range(100_000, 1_000_000))
+        self.pids = itertools.count(100_000)
 
 
 class MemoryRuntime:
@@ -313,6 +314,7 @@ class MemoryRuntime:
 
     async def forget_exec(self, container_id: str, exec_id: str) -> None:
         """See Runtime."""
+        self._sessions.pop(exec_id, None)
         process = self.disk.execs.get(container_id, {}).pop(exec_id, None)
         if process is not None:
             process.end(137)
