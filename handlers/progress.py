@@ -13,6 +13,14 @@ import msgspec
 _PENDING_LIMIT = 65536  # lines for a reader that doesn't read; what comes then is dropped
 
 
+class Result(msgspec.Struct, frozen=True, kw_only=True):
+    """What a registry has taken."""
+
+    tag: str
+    digest: str
+    size_bytes: int
+
+
 class Note(msgspec.Struct, frozen=True, kw_only=True):
     """A line. `subject` is what it is about ("" the whole); with a detail it takes its predecessor's place."""
 
@@ -21,6 +29,7 @@ class Note(msgspec.Struct, frozen=True, kw_only=True):
     has_detail: bool = False
     current_bytes: int = 0
     total_bytes: int = 0
+    result: Result | None = None
 
 
 class Following:

@@ -13,6 +13,7 @@ from daemon.api import (
     saving,
     swarm,
     system,
+    transfers,
     unsupported,
     volumes,
 )
@@ -80,6 +81,7 @@ TABLE: Final[tuple[tuple[str, str, EngineEndpoint], ...]] = (
     ("GET", "/images/get", saving.save_images),
     ("GET", "/images/{name:path}/get", saving.save_image),
     ("GET", "/images/search", registries.search),
+    ("POST", "/images/{name:path}/push", transfers.push),
     ("GET", "/images/{name:path}/json", images.inspect_image),
     ("GET", "/images/{name:path}/history", images.image_history),
     ("POST", "/images/{name:path}/tag", images.tag_image),

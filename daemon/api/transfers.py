@@ -17,8 +17,8 @@ from daemon.http.query import text
 from daemon.shapes import progress
 from events import references
 from events.base import Command
-from events.errors import EngineError, Unavailable
-from events.messages.image import Credentials, PullImages
+from events.errors import EngineError, InvalidParameter, Unavailable
+from events.messages.image import Credentials, PullImages, PushImages
 from handlers.progress import Following
 
 Told = TypeVar("Told")
@@ -52,6 +52,16 @@ async def pull(engine: Engine, request: Request) -> Answer:
         credentials=credentials(request),
     )
     return await Transfer(engine, request, command).answer()
+
+
+async def push(engine: Engine, request: Request) -> Answer:
+    """`POST /images/{name}/push`: a tag, or without one all tags of the repository."""
+    reference = references.parse(request.parameters["name"])
+    if reference.digest:
+        raise InvalidParameter("cannot push a digest reference")
+    tag = text(request.query, "tag") or reference.tag
+    name = references.tagged(reference.name, tag) if tag else reference.name
+    return await Transfer(engine, request, PushImages(name=name, credentials=credentials(request))).answer()
 
 
 def wanted_name(name: str, tag: str) -> str:

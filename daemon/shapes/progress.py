@@ -11,7 +11,11 @@ _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
 
 def line(note: Note) -> JsonObject:
-    """A line of progress."""
+    """A line of progress, or of what came of it."""
+    if note.result is not None:
+        result = note.result
+        aux = {"Tag": result.tag, "Digest": result.digest, "Size": result.size_bytes}
+        return {"progressDetail": {}, "aux": aux}
     shape: JsonObject = {"status": note.status}
     if note.has_detail:
         detail = {"current": note.current_bytes, "total": note.total_bytes} if note.total_bytes else {}

@@ -34,9 +34,10 @@ class ImageTeller:
         if isinstance(event, i.ImageCreated):
             self._labels[image_id] = event.config.config.labels
             self._imported |= {image_id} if event.origin == "import" else set()
-        if isinstance(event, i.ImagePulled):
+        if isinstance(event, i.ImagePulled | i.ImagePushed):
             labels = self._labels.get(image_id, {})
-            yield Told("image", "pull", familiar(event.name), labels | {"name": familiar(repository_of(event.name))})
+            action = "pull" if isinstance(event, i.ImagePulled) else "push"
+            yield Told("image", action, familiar(event.name), labels | {"name": familiar(repository_of(event.name))})
         action, name = self._action(image_id, event)
         if action:
             yield Told("image", action, image_id, self._labels.get(image_id, {}) | {"name": name})

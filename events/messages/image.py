@@ -158,6 +158,31 @@ class CommitImage(Command[CommittedImage], frozen=True, kw_only=True):
     reference: str = ""  # canonical, or "" for none
 
 
+class PushedTag(msgspec.Struct, frozen=True, kw_only=True):
+    """A manifest that a registry has taken; `size_bytes` is its own size."""
+
+    tag: str
+    digest: str
+    size_bytes: int
+
+
+class PushedImages(msgspec.Struct, frozen=True, kw_only=True):
+    """Answer of PushImages, in the order of tags."""
+
+    tags: tuple[PushedTag, ...]
+
+
+class PushImages(Command[PushedImages], frozen=True, kw_only=True):
+    """Send an image, or all tags of a repository, to its registry.
+
+    It ends when the last of those who follow its progress has left.
+    """
+
+    TYPE: ClassVar[str] = "image.push"
+    name: str  # canonical, with a tag; without one: all tags
+    credentials: Credentials = Credentials()
+
+
 class TagImage(Command[None], frozen=True, kw_only=True):
     """Give an image (by id, prefix or name) another name; a name that is taken moves."""
 
@@ -300,6 +325,39 @@ class ImageSaved(Event, frozen=True, kw_only=True):
 
     TYPE: ClassVar[str] = "image.saved"
     image_id: str
+
+
+class ImagePushRequested(Event, frozen=True, kw_only=True):
+    """Intent: content is being sent. Its layers are held by `push_id` meanwhile."""
+
+    TYPE: ClassVar[str] = "image.push_requested"
+    push_id: str
+    name: str  # canonical
+
+
+class ImagePushed(Event, frozen=True, kw_only=True):
+    """A registry has it under this name."""
+
+    TYPE: ClassVar[str] = "image.pushed"
+    image_id: str
+    name: str  # canonical
+    digest: str  # of the manifest
+    blobs: tuple[Blob, ...]  # bottom first
+
+
+class ImagePushFinished(Event, frozen=True, kw_only=True):
+    """The registry has all that was asked for."""
+
+    TYPE: ClassVar[str] = "image.push_finished"
+    push_id: str
+
+
+class ImagePushFailed(Event, frozen=True, kw_only=True):
+    """It was given up; what the registry had taken it keeps."""
+
+    TYPE: ClassVar[str] = "image.push_failed"
+    push_id: str
+    error: str
 
 
 class ImageTagged(Event, frozen=True, kw_only=True):

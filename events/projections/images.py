@@ -53,7 +53,7 @@ def fold(image: Image, event: Event, recorded: Recorded) -> Image | None:
             return replace(image, references=(*others, reference), tagged_at_ns=recorded.clock_ns)
         case m.ImageUntagged(reference=reference):
             return replace(image, references=tuple(name for name in image.references if name != reference))
-        case m.ImagePulled(name=name, blobs=blobs):
+        case m.ImagePulled(name=name, blobs=blobs) | m.ImagePushed(name=name, blobs=blobs):
             others = image.repositories if blobs == image.blobs else ()
             repository = repository_of(name)
             return replace(image, blobs=blobs, repositories=(*(o for o in others if o != repository), repository))

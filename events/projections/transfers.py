@@ -1,4 +1,4 @@
-"""Which pulls are under way; recovery tells of those that a crash cut off."""
+"""Which pulls and pushes are under way; recovery tells of those that a crash cut off."""
 
 from collections.abc import Iterator
 
@@ -10,10 +10,11 @@ from events.projections.tables import Projection
 
 
 class Transfer(msgspec.Struct, frozen=True, kw_only=True):
-    """An open intent to fetch from a registry."""
+    """An open intent to fetch from a registry, or to send there."""
 
     id: str
     name: str  # canonical
+    is_push: bool
     sequence: int  # of the intent
 
 
@@ -36,9 +37,12 @@ class Transfers(Projection):
         """Take in one event of a `transfer/` stream."""
         transfer_id = recorded.stream.partition("/")[2]
         match recorded.event:
-            case m.ImagePullRequested(name=name):
-                self._by_id[transfer_id] = Transfer(id=transfer_id, name=name, sequence=recorded.sequence)
-            case m.ImagePullFinished() | m.ImagePullFailed():
+            case m.ImagePullRequested(name=name) | m.ImagePushRequested(name=name):
+                is_push = isinstance(recorded.event, m.ImagePushRequested)
+                self._by_id[transfer_id] = Transfer(
+                    id=transfer_id, name=name, is_push=is_push, sequence=recorded.sequence
+                )
+            case m.ImagePullFinished() | m.ImagePullFailed() | m.ImagePushFinished() | m.ImagePushFailed():
                 self._by_id.pop(transfer_id, None)
             case _:
                 pass

@@ -18,7 +18,7 @@ from anyio.to_thread import run_sync
 from events.errors import EngineError, SystemFailure
 from events.messages.image import Blob
 from handlers.images.ports import Repository
-from handlers.images.registry_errors import RegistryRefused, RegistryUnreachable, WrongContent
+from handlers.images.registry_errors import RegistryRefused, RegistryUnreachable, WrongContent, is_passing
 from handlers.kernel.calls import attempt
 from handlers.kernel.growing import GrowingFile
 from handlers.kernel.threads import run_long
@@ -27,7 +27,6 @@ LOGGER = logging.getLogger(__name__)
 BUFFER_BYTES = 1024 * 1024
 STALE_S = 24 * 3600.0
 _LONGEST_PAUSE_S = 30
-_PATIENT_CODES = frozenset({"TOOMANYREQUESTS"})
 
 
 class Download:
@@ -171,7 +170,7 @@ class Fetching:
                 await self._fetch(file)
             except (RegistryUnreachable, RegistryRefused) as error:
                 failures = 1 if file.size > before else failures + 1
-                if not _is_passing(error) or failures >= self._attempts:
+                if not is_passing(error) or failures >= self._attempts:
                     raise
                 await self._pause(failures, error)
 
@@ -220,17 +219,6 @@ class Fetching:
             await run_sync(file.append, content, self._digest)
             self._download.current_bytes = file.size
             self._download.tell()
-
-
-def _is_passing(error: EngineError) -> bool:
-    """Whether trying again may help."""
-    match error:
-        case RegistryUnreachable():
-            return not error.is_final
-        case RegistryRefused():
-            return error.status >= 500 or error.status == 429 or error.code in _PATIENT_CODES
-        case _:
-            return False
 
 
 def _remove_stale(directory: Path, used: set[Path], before_s: float) -> None:

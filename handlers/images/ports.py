@@ -2,11 +2,34 @@
 
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol
+from typing import Protocol, Self
 
 import msgspec
 
 from events.messages.image import Credentials
+
+
+class Chunks(Protocol):
+    """Bytes as they come; ended by the last of them, or closed before."""
+
+    def __aiter__(self) -> Self:
+        """Itself."""
+
+    async def __anext__(self) -> bytes:
+        """At least one byte. Raises StopAsyncIteration after the last, SystemFailure where they break off."""
+
+    async def aclose(self) -> None:
+        """End what makes them."""
+
+
+class LayerTars(Protocol):
+    """The tars that layers came as (`handlers.layers.ports.LayerTars`)."""
+
+    async def tar_size(self, cache_id: str) -> int:
+        """In bytes, uncompressed."""
+
+    async def tar(self, cache_id: str, diff_id: str) -> Chunks:
+        """The tar by blocks; breaks off at the end when it isn't what `diff_id` says."""
 
 
 class Fetched(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,6 +1,6 @@
 """What can go wrong with registries, by name; the wording is dockerd's."""
 
-from events.errors import InvalidParameter, NotFound, SystemFailure
+from events.errors import EngineError, InvalidParameter, NotFound, SystemFailure
 
 
 class RegistryRefused(SystemFailure):
@@ -76,3 +76,14 @@ def denied_pull(name: str, reference: str, error: RegistryRefused) -> RegistryRe
             return NoRepository(name, error)
         case _:
             return error
+
+
+def is_passing(error: EngineError) -> bool:
+    """Whether trying again may help."""
+    match error:
+        case RegistryUnreachable():
+            return not error.is_final
+        case RegistryRefused():
+            return error.status >= 500 or error.status == 429 or error.code == "TOOMANYREQUESTS"
+        case _:
+            return False

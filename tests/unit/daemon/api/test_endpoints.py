@@ -93,7 +93,6 @@ async def test_unknown_pages():
     [
         ("POST", "/build"),
         ("DELETE", "/containers/web/checkpoints/c"),
-        ("POST", "/images/reg:5000/a/b/push"),
         ("POST", "/plugins/vieux/sshfs/enable"),
         ("POST", "/swarm/init"),
     ],
