@@ -23,7 +23,7 @@ class Chunks(Protocol):
 
 
 class LayerTars(Protocol):
-    """The tars that layers came as (`handlers.layers.ports.LayerTars`)."""
+    """The tars that layers came as."""
 
     async def tar_size(self, cache_id: str) -> int:
         """In bytes, uncompressed."""

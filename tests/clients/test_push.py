@@ -5,6 +5,7 @@ import json
 import random
 import re
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -197,11 +198,12 @@ def test_an_image_that_is_removed_meanwhile_is_pushed_whole(engine, registry, pr
     said, errors = process.communicate(timeout=PUSH_S)
     assert process.returncode == 0, said + errors
     directories = engine.data_root / "overlay2"
-    wait_until(lambda: not any(len(path.name) == 64 for path in directories.iterdir() if _is_of(path, image)), "gone")
+    wait_until(lambda: not any(len(path.name) == 64 for path in directories.iterdir() if _is_of(path)), "gone")
 
 
-def _is_of(path, image) -> bool:
-    return (path / "diff" / "blob").exists() and (path / "diff" / "blob").stat().st_size == 20 * MIB
+def _is_of(path) -> bool:
+    blob: Path = path / "diff" / "blob"
+    return blob.exists() and blob.stat().st_size == 20 * MIB
 
 
 def test_a_killed_daemon_lets_go_of_the_layers(engine, registry, proxy):
@@ -217,7 +219,7 @@ def test_a_killed_daemon_lets_go_of_the_layers(engine, registry, proxy):
     process.communicate(timeout=PUSH_S)
     engine.docker("rmi", "-f", image.id)
     directories = engine.data_root / "overlay2"
-    wait_until(lambda: not any(_is_of(path, image) for path in directories.iterdir()), "its layer is gone")
+    wait_until(lambda: not any(_is_of(path) for path in directories.iterdir()), "its layer is gone")
 
 
 def test_what_can_not_be_pushed(engine, registry, proxy):
