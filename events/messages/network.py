@@ -65,11 +65,10 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Sandbox(msgspec.Struct, frozen=True, kw_only=True):
-    """Answer of ConnectSandbox."""
+    """Answer of OpenSandbox."""
 
     namespace_path: str  # "" for the host's own namespace
-    endpoints: tuple[Endpoint, ...]
-    ports: tuple[PublishedPort, ...]
+    connected: bool  # there is nothing to connect
     hosts_path: str  # files to mount into the container
     hostname_path: str
     resolv_conf_path: str
@@ -82,10 +81,10 @@ class LinkedNames(msgspec.Struct, frozen=True, kw_only=True):
     names: tuple[str, ...]  # the alias first
 
 
-class ConnectSandbox(Command[Sandbox], frozen=True, kw_only=True):
-    """Make a container's network namespace, endpoints, published ports and name files, all or nothing."""
+class OpenSandbox(Command[Sandbox], frozen=True, kw_only=True):
+    """Choose a container's addresses and ports, and make its network namespace and name files, all or nothing."""
 
-    TYPE: ClassVar[str] = "network.connect_sandbox"
+    TYPE: ClassVar[str] = "network.open_sandbox"
     container_id: str
     container_name: str
     hostname: str
@@ -98,6 +97,15 @@ class ConnectSandbox(Command[Sandbox], frozen=True, kw_only=True):
     dns_search: tuple[str, ...] = ()
     dns_options: tuple[str, ...] = ()
     links: tuple[LinkedNames, ...] = ()
+
+
+class ConnectSandbox(Command[None], frozen=True, kw_only=True):
+    """Plug an open sandbox's endpoints in and publish its ports; where that fails nothing of the sandbox is left."""
+
+    TYPE: ClassVar[str] = "network.connect_sandbox"
+    container_id: str
+    container_name: str
+    ports: tuple[PortRequest, ...] = ()  # as they were asked for
 
 
 class UpdateLinks(Command[None], frozen=True, kw_only=True):
@@ -151,7 +159,7 @@ class NetworkReconfigured(Event, frozen=True, kw_only=True):
 
 
 class SandboxRequested(Event, frozen=True, kw_only=True):
-    """Intent: namespace, endpoints and ports will be made. Stream `sandbox/<container id>`.
+    """Intent: namespace, endpoints and ports will be made. Stream `sandbox/<container id>`; again: with other ports.
 
     Takes `address/<network id>/<ip>` and `port/<address>:<port>/<protocol>` claims.
     """

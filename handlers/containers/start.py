@@ -22,6 +22,7 @@ from events.messages.network import (
     DisconnectSandbox,
     EndpointRequest,
     LinkedNames,
+    OpenSandbox,
     PortRequest,
     Sandbox,
 )
@@ -34,7 +35,7 @@ from handlers.containers.port_text import parse_port
 from handlers.containers.saga import Saga, Undo
 from handlers.containers.settle import take_down
 from handlers.context import Context
-from handlers.together import together
+from handlers.together import beside, together
 
 NOT_FOUND, NOT_EXECUTABLE, OTHER_FAILURE = 127, 126, 128
 
@@ -99,18 +100,17 @@ async def _steps(context: Context, saga: Saga, c: Container) -> CreatedProcess:
         lambda: context.send(PrepareProcess(container_id=c.id)),
         lambda: _mount_layer(context, saga, c, parts),
         lambda: _mount_volumes(context, saga, c, parts),
-        lambda: _connect(context, saga, c, parts),
+        lambda: _open(context, saga, c, parts),
     )
-    if parts.sandbox is None:
+    sandbox = parts.sandbox
+    if sandbox is None:
         raise Conflict(f"container {c.id} got no sandbox")
-    await links.tell(context, c)
     saga.begin("process", undo_process)  # again: it must be gone before its file systems
-    mounts = resolve(c, parts.volumes, parts.sandbox)
-    created = await context.send(
-        CreateProcess(
-            container_id=c.id, rootfs=parts.rootfs, namespace_path=parts.sandbox.namespace_path, mounts=mounts
-        )
+    mounts = resolve(c, parts.volumes, sandbox)
+    command = CreateProcess(
+        container_id=c.id, rootfs=parts.rootfs, namespace_path=sandbox.namespace_path, mounts=mounts
     )
+    created = await beside(lambda: _connect(context, c, sandbox), lambda: context.send(command))
     await context.send(StartProcess(container_id=c.id))
     return created
 
@@ -150,10 +150,16 @@ async def _mount_volumes(context: Context, saga: Saga, c: Container, parts: _Par
         parts.volumes[point.destination] = mounted.path
 
 
-async def _connect(context: Context, saga: Saga, c: Container, parts: _Parts) -> None:
-    command = connect_command(c, _joined(context, c), links.names_here(context, c))
+async def _open(context: Context, saga: Saga, c: Container, parts: _Parts) -> None:
+    command = open_command(c, _joined(context, c), links.names_here(context, c))
     saga.begin("network", _undo(context, DisconnectSandbox(container_id=c.id)))
     parts.sandbox = await context.send(command)
+
+
+async def _connect(context: Context, c: Container, sandbox: Sandbox) -> None:
+    if not sandbox.connected:
+        await context.send(ConnectSandbox(container_id=c.id, container_name=c.name, ports=tuple(port_requests(c))))
+    await links.tell(context, c)
 
 
 def _joined(context: Context, c: Container) -> str:
@@ -167,11 +173,11 @@ def _joined(context: Context, c: Container) -> str:
     return other.id
 
 
-def connect_command(c: Container, joined: str, linked: tuple[LinkedNames, ...] = ()) -> ConnectSandbox:
+def open_command(c: Container, joined: str, linked: tuple[LinkedNames, ...] = ()) -> OpenSandbox:
     """What the network handler is asked for. Pure."""
     mode, host = c.host.network_mode, c.host
     plain = mode in ("none", "host") or joined
-    return ConnectSandbox(
+    return OpenSandbox(
         container_id=c.id,
         container_name=c.name,
         hostname=c.config.hostname,

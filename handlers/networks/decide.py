@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
-from events.messages.network import ADDRESS_WISH, ConnectSandbox, Endpoint, EndpointRequest, PublishedPort
+from events.messages.network import ADDRESS_WISH, Endpoint, EndpointRequest, OpenSandbox, PortRequest, PublishedPort
 from events.projections.networks import Network, Networks, Sandboxes, SandboxState
 from events.projections.state import State
 from handlers.networks.addresses import (
@@ -77,9 +77,12 @@ def port_claim(port: PublishedPort) -> str:
     return f"port/{endpoint_text(port.host_address, port.host_port)}/{port.protocol}"
 
 
-def plan_sandbox(
-    command: ConnectSandbox, state: State, circumstances: Circumstances, new_id: Callable[[], str]
-) -> Plan:
+def sandbox_stream(container_id: str) -> str:
+    """The stream of a container's sandbox."""
+    return f"sandbox/{container_id}"
+
+
+def plan_sandbox(command: OpenSandbox, state: State, circumstances: Circumstances, new_id: Callable[[], str]) -> Plan:
     """What the container gets. Raises the errors of handlers/networks/errors.py."""
     existing = state.sandboxes.get(command.container_id)
     if existing is not None:
@@ -93,17 +96,25 @@ def plan_sandbox(
     endpoints = tuple(
         _endpoint(request, f"eth{index}", state, circumstances, new_id()) for index, request in enumerate(requests)
     )
-    try:
-        return Plan(endpoints=endpoints, ports=_ports(command, state, circumstances))
-    except (PortAllocated, PortsExhausted) as error:
-        raise ConnectivityFailed(command.container_name, endpoints[0].endpoint_id, error) from error
+    ports = plan_ports(command.container_name, endpoints, command.ports, state.sandboxes, circumstances)
+    return Plan(endpoints=endpoints, ports=ports)
 
 
-def _ports(command: ConnectSandbox, state: State, circumstances: Circumstances) -> tuple[PublishedPort, ...]:
-    taken = TakenPorts(port for sandbox in state.sandboxes for port in sandbox.ports)
+def plan_ports(
+    container_name: str,
+    endpoints: tuple[Endpoint, ...],
+    requests: tuple[PortRequest, ...],
+    others: Iterable[SandboxState],
+    circumstances: Circumstances,
+) -> tuple[PublishedPort, ...]:
+    """Host ports that no other sandbox has. Raises ConnectivityFailed."""
+    taken = TakenPorts(port for sandbox in others for port in sandbox.ports)
     for port in circumstances.taken_ports:
         taken.add(port)
-    return choose_ports(command.ports, taken, after=circumstances.port_after, ipv6=circumstances.ipv6)
+    try:
+        return choose_ports(requests, taken, after=circumstances.port_after, ipv6=circumstances.ipv6)
+    except (PortAllocated, PortsExhausted) as error:
+        raise ConnectivityFailed(container_name, endpoints[0].endpoint_id, error) from error
 
 
 def find_network(networks: Networks, name: str) -> Network:

@@ -3,9 +3,17 @@
 from typing import Any
 
 from events.base import Command
-from events.messages.network import ConnectSandbox, DisconnectSandbox, RemoveSandboxFiles, Sandbox, UpdateLinks
+from events.messages.network import (
+    ConnectSandbox,
+    DisconnectSandbox,
+    OpenSandbox,
+    RemoveSandboxFiles,
+    Sandbox,
+    UpdateLinks,
+)
 from handlers.context import Context, Handle
-from handlers.networks.connect import Connect
+from handlers.networks.choice import Choice
+from handlers.networks.connect import Connect, Open
 from handlers.networks.disconnect import Disconnect, RemoveFiles
 from handlers.networks.links import update
 from handlers.networks.parts import Parts
@@ -23,7 +31,9 @@ class NetworkHandler:
         networks = PredefinedNetworks(parts)
         self._parts, self._publisher = parts, parts.publisher
         self._turns = Turns(TURN_LIMIT_S)
-        self._connect = Connect(parts, networks)
+        choice = Choice(parts)
+        self._open = Open(parts, networks, choice)
+        self._connect = Connect(parts, networks, choice)
         self._disconnect = Disconnect(parts)
         self._remove_files = RemoveFiles(parts)
         self._reconcile = Reconcile(parts, networks, self._turns)
@@ -31,6 +41,7 @@ class NetworkHandler:
     def commands(self) -> dict[type[Command[Any]], Handle]:
         """The table command -> coroutine."""
         return {
+            OpenSandbox: self._open_sandbox,
             ConnectSandbox: self._connect_sandbox,
             UpdateLinks: self._update_links,
             DisconnectSandbox: self._disconnect_sandbox,
@@ -45,9 +56,13 @@ class NetworkHandler:
         """Restore published ports whenever what serves them is lost; runs until it is cancelled."""
         await self._publisher.keep()
 
-    async def _connect_sandbox(self, context: Context, command: ConnectSandbox) -> Sandbox:
+    async def _open_sandbox(self, context: Context, command: OpenSandbox) -> Sandbox:
         async with self._turns.of(command.container_id):
-            return await self._connect(context, command)
+            return await self._open(context, command)
+
+    async def _connect_sandbox(self, context: Context, command: ConnectSandbox) -> None:
+        async with self._turns.of(command.container_id):
+            await self._connect(context, command)
 
     async def _update_links(self, context: Context, command: UpdateLinks) -> None:
         async with self._turns.of(command.container_id):

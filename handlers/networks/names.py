@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from events.errors import InvalidParameter
-from events.messages.network import ConnectSandbox, Endpoint, LinkedNames
+from events.messages.network import Endpoint, LinkedNames, OpenSandbox
 from handlers.networks.settings import NetworkSettings
 
 HOST_GATEWAY = "host-gateway"
@@ -51,7 +51,7 @@ class Resolver(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def texts(
-    command: ConnectSandbox,
+    command: OpenSandbox,
     endpoints: Sequence[Endpoint],
     host: HostNames,
     settings: NetworkSettings,
@@ -72,7 +72,7 @@ def texts(
     )
 
 
-def _own_names(command: ConnectSandbox, endpoints: Sequence[Endpoint]) -> tuple[tuple[str, str], ...]:
+def _own_names(command: OpenSandbox, endpoints: Sequence[Endpoint]) -> tuple[tuple[str, str], ...]:
     names = command.hostname
     if command.domainname:
         names = f"{command.hostname}.{command.domainname} {command.hostname}"
@@ -121,7 +121,7 @@ def _with_newline(text: str) -> str:
     return text if not text or text.endswith("\n") else text + "\n"
 
 
-def _resolv_conf(command: ConnectSandbox, host: HostNames, settings: NetworkSettings) -> str:
+def _resolv_conf(command: OpenSandbox, host: HostNames, settings: NetworkSettings) -> str:
     dns = command.dns or settings.dns
     search = command.dns_search or settings.dns_search
     options = command.dns_options or settings.dns_options

@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import anyio
 import msgspec
@@ -12,7 +12,15 @@ import msgspec
 from events.base import Command, Event
 from events.envelope import ENGINE, Cause, Recorded
 from events.memory_log import MemoryLog
-from events.messages.network import ConnectSandbox, DisconnectSandbox, RemoveSandboxFiles, Sandbox
+from events.messages.network import (
+    ConnectSandbox,
+    DisconnectSandbox,
+    Endpoint,
+    OpenSandbox,
+    PublishedPort,
+    RemoveSandboxFiles,
+    Sandbox,
+)
 from events.projections.state import State
 from handlers.context import Context, RandomIds, Services
 from handlers.instance import Instance
@@ -24,6 +32,22 @@ from tests.fakes.keyring import MemoryKeyring
 from tests.fakes.network import FakeNameFiles, FakeNamespaces, FakeNetworkDriver, FakePortPublisher
 
 Answer = TypeVar("Answer")
+
+
+class Made(NamedTuple):
+    """A sandbox that is connected."""
+
+    opened: Sandbox
+    endpoints: tuple[Endpoint, ...]
+    ports: tuple[PublishedPort, ...]
+
+    @property
+    def namespace_path(self) -> str:
+        return self.opened.namespace_path
+
+    @property
+    def hosts_path(self) -> str:
+        return self.opened.hosts_path
 
 
 class NobodyElse:
@@ -72,9 +96,17 @@ class Engine:
         answer: Answer = await handle(self.context(), command)
         return answer
 
-    async def connect(self, container_id: str, **wishes: object) -> Sandbox:
-        command = ConnectSandbox(container_id=container_id, container_name=container_id, hostname=container_id[:12])
-        return await self.send(msgspec.structs.replace(command, **wishes))
+    async def connect(self, container_id: str, **wishes: object) -> Made:
+        command = OpenSandbox(container_id=container_id, container_name=container_id, hostname=container_id[:12])
+        command = msgspec.structs.replace(command, **wishes)
+        opened = await self.send(command)
+        if not opened.connected:
+            connect = ConnectSandbox(container_id=container_id, container_name=container_id, ports=command.ports)
+            await self.send(connect)
+        sandbox = self.state.sandboxes.get(container_id)
+        assert sandbox is not None
+        assert sandbox.status == "connected"
+        return Made(opened, sandbox.endpoints, sandbox.ports)
 
     async def disconnect(self, container_id: str) -> None:
         await self.send(DisconnectSandbox(container_id=container_id))

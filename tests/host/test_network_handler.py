@@ -69,8 +69,8 @@ async def test_a_sandbox_works_and_leaves_nothing(host):
         assert ask(sandbox.namespace_path, OUTSIDE_ADDRESS, 7) == f"{HOST_ADDRESS} ping"
     for path, text in (
         (sandbox.hosts_path, "172.17.0.2\t111111111111\n"),
-        (sandbox.hostname_path, "111111111111\n"),
-        (sandbox.resolv_conf_path, "nameserver 192.0.2.53\n"),
+        (sandbox.opened.hostname_path, "111111111111\n"),
+        (sandbox.opened.resolv_conf_path, "nameserver 192.0.2.53\n"),
     ):
         assert text in await anyio.Path(path).read_text()
         status = await anyio.Path(path).stat()

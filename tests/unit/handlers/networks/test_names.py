@@ -1,7 +1,7 @@
 import pytest
 
 from events.errors import InvalidParameter
-from events.messages.network import ConnectSandbox, Endpoint, LinkedNames
+from events.messages.network import Endpoint, LinkedNames, OpenSandbox
 from handlers.networks.names import HostNames, NameFileTexts, parse, relinked, render, texts
 from handlers.networks.settings import NetworkSettings
 
@@ -28,7 +28,7 @@ LOCAL = (
 def write(
     host: HostNames | None = None, settings: NetworkSettings | None = None, addresses=None, **wishes
 ) -> NameFileTexts:
-    command = ConnectSandbox(container_id="c", container_name="web", hostname="web", **wishes)
+    command = OpenSandbox(container_id="c", container_name="web", hostname="web", **wishes)
     endpoints = (ENDPOINT,) if command.mode == "bridge" else ()
     return texts(
         command, endpoints, host or HostNames(), settings or NetworkSettings(), ENDPOINT.gateway, addresses or {}
