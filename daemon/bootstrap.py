@@ -29,6 +29,7 @@ from handlers.images.drivers.http_registry import HttpRegistries
 from handlers.images.drivers.transport import Transport
 from handlers.images.handler import ImageHandler
 from handlers.images.registry_settings import RegistrySettings
+from handlers.kernel import cgroups
 from handlers.kernel.namespaces import PinnedNamespaces
 from handlers.layers.drivers.container_files import HelperFiles
 from handlers.layers.drivers.overlay2 import Overlay2
@@ -93,6 +94,7 @@ async def compose(
     networks = NetworkHandler(parts)
     local = LocalDriver(instance.data_root / "volumes", mark=log_id)
     images = ImageHandler(instance.data_root / "content", scratch(configuration))
+    await give_realtime(configuration, facts)
     settings = process_settings(configuration, tools, "" if warnings else apparmor.NAME)
     processes = ExecHandler(runtime, facts, settings, tasks)
     sources = HttpRegistries(Transport(registries))
@@ -112,7 +114,7 @@ async def compose(
                 settings=registries,
             ),
             processes,
-            ContainerHandler(limits(configuration)),
+            ContainerHandler(limits(configuration, facts)),
         ),
         networks=networks,
         runtime=runtime,
@@ -161,6 +163,18 @@ async def load(profile: apparmor.DefaultProfile, facts: HostFacts) -> tuple[str,
     return ()
 
 
+async def give_realtime(configuration: Configuration, facts: HostFacts) -> None:
+    """The parent of all containers gets what they may have of the real-time scheduler. Raises SystemFailure."""
+    runtime_us, period_us = configuration.cpu_realtime_runtime_us, configuration.cpu_realtime_period_us
+    if not runtime_us:
+        return
+    if not facts.cpu_realtime or configuration.cgroup_driver == "systemd":
+        raise SystemFailure("cpu-rt-runtime: only cgroup v1 with the cgroupfs driver shares out real-time scheduling")
+    await anyio.to_thread.run_sync(
+        cgroups.give_realtime, configuration.cgroup_parent, runtime_us, period_us, cgroups.hierarchies()
+    )
+
+
 def scratch(configuration: Configuration) -> Path:
     """Where uploads and unpacked archives go, on the file system of the data-root."""
     return configuration.instance.data_root / "tmp"
@@ -181,7 +195,7 @@ def network_parts(configuration: Configuration) -> Parts:
     )
 
 
-def limits(configuration: Configuration) -> HostLimits:
+def limits(configuration: Configuration, facts: HostFacts) -> HostLimits:
     """What containers are checked against and given by default."""
     return HostLimits(
         cpus=host.online_cpus(),
@@ -195,6 +209,12 @@ def limits(configuration: Configuration) -> HostLimits:
         ulimits=configuration.default_ulimits,
         init=configuration.init,
         cgroup_parent=configuration.cgroup_parent,
+        systemd_cgroup=configuration.cgroup_driver == "systemd",
+        cpu_realtime=facts.cpu_realtime,
+        cpu_realtime_runtime_us=configuration.cpu_realtime_runtime_us,
+        storage_driver=configuration.storage_driver,
+        ipc_mode=configuration.default_ipc_mode,
+        cgroupns_mode=configuration.default_cgroupns_mode,
         log=LogConfig(type=configuration.log_driver),
     )
 
@@ -206,7 +226,9 @@ def process_settings(configuration: Configuration, tools: Tools, profile: str) -
         default_runtime=configuration.default_runtime,
         cgroup_parent=configuration.cgroup_parent,
         systemd_cgroup=configuration.cgroup_driver == "systemd",
-        init_path=tools.init,
+        init_path=configuration.init_path or tools.init,
+        seccomp_profile=configuration.seccomp_profile,
+        no_new_privileges=configuration.no_new_privileges,
         apparmor_profile=profile,
         init=configuration.init,
     )

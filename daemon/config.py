@@ -47,6 +47,13 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
     cgroup_driver: str
     cgroup_parent: str
     init: bool
+    init_path: str  # "": what the host has
+    default_ipc_mode: str
+    default_cgroupns_mode: str  # "": by the version of cgroups
+    seccomp_profile: str  # "" the engine's own, "unconfined", or JSON
+    no_new_privileges: bool
+    cpu_realtime_period_us: int  # 0: the kernel's
+    cpu_realtime_runtime_us: int  # 0: nothing for containers
     default_ulimits: tuple[Ulimit, ...]
     default_shm_bytes: int
     log_driver: str
@@ -182,6 +189,13 @@ def _build(raw: dict[str, object], given: dict[str, object], path: Path) -> Conf
         cgroup_driver=cgroup_driver,
         cgroup_parent=directives.cgroup_parent(read, instance, cgroup_driver),
         init=read.truth("init", default=False),
+        init_path=read.get("init-path", values.program, ""),
+        default_ipc_mode=read.get("default-ipc-mode", values.ipc_mode, "private"),
+        default_cgroupns_mode=read.get("default-cgroupns-mode", values.cgroup_namespace_mode, ""),
+        seccomp_profile=read.get("seccomp-profile", values.seccomp_profile, ""),
+        no_new_privileges=read.truth("no-new-privileges", default=False),
+        cpu_realtime_period_us=read.get("cpu-rt-period", values.microseconds, 0),
+        cpu_realtime_runtime_us=read.get("cpu-rt-runtime", values.microseconds, 0),
         default_ulimits=tuple(read.named("default-ulimits", values.ulimit).values()),
         default_shm_bytes=read.get("default-shm-size", values.size_bytes, DEFAULT_SHM_BYTES),
         log_driver=read.get(

@@ -111,7 +111,7 @@ async def _live(configuration: Configuration, notifier: Notifier, signals: Signa
 async def _boot(configuration: Configuration, stack: AsyncExitStack) -> tuple["Daemon", anyio.abc.TaskGroup]:
     """Locks first, then what can fail without a trace (sockets), then log, bus and recovery."""
     instance, clock = configuration.instance, SystemClock()
-    tools = find_tools(configuration.runtimes, init=configuration.init)
+    tools = find_tools(configuration.runtimes, init=configuration.init and not configuration.init_path)
     prepare_directories(configuration)
     stack.enter_context(instance_lock(instance))
     stack.enter_context(DirectoryLock(instance.exec_root / "bus"))

@@ -184,6 +184,43 @@ def seconds(value: object) -> int:
     return number(value)
 
 
+def microseconds(value: object) -> int:
+    """Microseconds, up to a second."""
+    if not 0 <= number(value) <= 1_000_000:
+        raise ValueError(f"{value} is not a number of microseconds up to a second")
+    return number(value)
+
+
+def program(value: object) -> str:
+    """A file that can be run."""
+    file = path(value)
+    if not file.is_file() or not os.access(file, os.X_OK):
+        raise ValueError(f"{file} can't be run")
+    return str(file)
+
+
+def ipc_mode(value: object) -> str:
+    """A default that makes sense for every container."""
+    if value not in ("private", "shareable"):
+        raise ValueError(f'IPC "{value}" is not supported as default value; use one of: private, shareable')
+    return text(value)
+
+
+def cgroup_namespace_mode(value: object) -> str:
+    """Likewise."""
+    if value not in ("private", "host"):
+        raise ValueError(f'default cgroup namespace mode "{value}" is invalid; use one of: host, private')
+    return text(value)
+
+
+def seccomp_profile(value: object) -> str:
+    """The text of a profile's file, "unconfined", or "" for the engine's own."""
+    name = text(value)
+    if name in ("", "builtin"):
+        return ""
+    return name if name == "unconfined" else readable(name).read_text()
+
+
 def size_bytes(value: object) -> int:
     """A size, `67108864` or `64M` or `1.5GiB`, greater than zero."""
     found = _SIZE.fullmatch(str(value).strip())

@@ -29,10 +29,26 @@ class NetworkingBody(msgspec.Struct, frozen=True, kw_only=True, rename=docker_na
     endpoints_config: dict[str, EndpointConfig] = {}
 
 
+class HostBody(HostConfig, frozen=True, kw_only=True, rename=docker_name):
+    """The part that depends on the host, with fields that Linux has no use for, or no more."""
+
+    kernel_memory: int = 0
+    kernel_memory_tcp: int = msgspec.field(default=0, name="KernelMemoryTCP")
+    cpu_count: int = 0
+    cpu_percent: int = 0
+    io_maximum_iops: int = msgspec.field(default=0, name="IOMaximumIOps")
+    io_maximum_bandwidth: int = 0
+
+    @property
+    def host(self) -> HostConfig:
+        """Without them."""
+        return HostConfig(**{name: getattr(self, name) for name in HostConfig.__struct_fields__})
+
+
 class CreateBody(ContainerConfig, frozen=True, kw_only=True, rename=docker_name):
     """`POST /containers/create`: the portable part at the top, the others below."""
 
-    host_config: HostConfig = HostConfig()
+    host_config: HostBody = HostBody()
     networking_config: NetworkingBody = NetworkingBody()
 
     @property

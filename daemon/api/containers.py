@@ -4,7 +4,7 @@ from daemon.api.answers import as_json, empty
 from daemon.api.bodies import read_create
 from daemon.api.commands import send
 from daemon.api.container_filters import KEYS, Selection, select
-from daemon.api.create_request import create_command
+from daemon.api.create_request import create_command, idle_fields
 from daemon.api.engine import Engine
 from daemon.api.lookup import visible_container
 from daemon.api.prune_filters import KEYS as PRUNE_KEYS
@@ -34,7 +34,8 @@ async def create_container(engine: Engine, request: Request) -> Answer:
     name, platform = text(request.query, "name"), text(request.query, "platform")
     command = create_command(body, name, platform, request.version)
     created, headers = await send(engine, request, command)
-    return as_json({"Id": created.container_id, "Warnings": created.warnings}, 201, headers)
+    warnings = (*idle_fields(body.host_config), *created.warnings)
+    return as_json({"Id": created.container_id, "Warnings": warnings}, 201, headers)
 
 
 async def inspect_container(engine: Engine, request: Request) -> Answer:
@@ -73,7 +74,7 @@ def terminal_size(request: Request) -> tuple[int, int]:
 async def remove_container(engine: Engine, request: Request) -> Answer:
     """`DELETE /containers/{id}`."""
     if boolean(request.query, "link"):
-        raise InvalidParameter("links between containers are not supported: there is none to remove")
+        raise InvalidParameter("removing a link is not supported: remove the container that has it")
     command = m.RemoveContainer(
         container=request.parameters["id"],
         force=boolean(request.query, "force"),

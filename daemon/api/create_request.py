@@ -5,7 +5,7 @@ from typing import Final
 
 import msgspec
 
-from daemon.api.bodies import CreateBody
+from daemon.api.bodies import CreateBody, HostBody
 from daemon.shapes.go_values import Version
 from events.errors import InvalidParameter
 from events.messages.container import ContainerConfig, CreateContainer, EndpointConfig, HostConfig, Mount
@@ -28,9 +28,24 @@ def create_command(body: CreateBody, name: str, platform: str, version: Version)
     return CreateContainer(
         name=name,
         config=config_as_of(body.config, version),
-        host=host_as_of(body.host_config, version),
+        host=host_as_of(body.host_config.host, version),
         endpoints=endpoints_as_of(body.networking_config.endpoints_config, version),
         platform=platform if version >= (1, 41) else "",
+    )
+
+
+def idle_fields(host: HostBody) -> tuple[str, ...]:
+    """Warnings for what was given and has no effect."""
+    kernel = "kernel memory limits have no effect: Linux has none since 5.4"
+    windows = {
+        "CpuCount": host.cpu_count,
+        "CpuPercent": host.cpu_percent,
+        "IOMaximumIOps": host.io_maximum_iops,
+        "IOMaximumBandwidth": host.io_maximum_bandwidth,
+    }
+    return (
+        *((kernel,) if host.kernel_memory or host.kernel_memory_tcp else ()),
+        *(f"{name} has no effect: it is for Windows only" for name, value in windows.items() if value),
     )
 
 

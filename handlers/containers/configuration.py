@@ -11,6 +11,7 @@ from events.messages.network import ADDRESS_WISH
 from handlers.containers.kernel_texts import check_no_nul
 from handlers.containers.limits import HostLimits
 from handlers.containers.validation import check_config, check_endpoints, check_host, check_networks
+from handlers.endpoint_options import KNOWN
 
 _LARGEST_NUMBER = 2**63 - 1  # of the API, and of the runtimes
 DEFAULT_MASKED_PATHS = (
@@ -65,7 +66,7 @@ def normalise(
     if config.network_disabled:
         full = msgspec.structs.replace(full, network_mode="none")
     check_host(full, limits)
-    check_endpoints(endpoints)
+    check_endpoints(full.network_mode, endpoints)
     check_no_nul({"Config": merged, "HostConfig": full, "EndpointsConfig": endpoints})
     _warn(merged, full, warnings)
     _warn_of_endpoints(endpoints, warnings)
@@ -192,11 +193,8 @@ def _warn(config: ContainerConfig, host: HostConfig, warnings: list[str]) -> Non
 
 def _warn_of_endpoints(endpoints: dict[str, EndpointConfig], warnings: list[str]) -> None:
     for name, endpoint in endpoints.items():
-        given = {
-            "aliases": endpoint.aliases,
-            "driver options": endpoint.driver_opts.keys() - {ADDRESS_WISH},
-            "gw priority": endpoint.gw_priority,
-        }
-        for what, value in given.items():
-            if value:
-                warnings.append(f"{what} have no effect on network {name} yet")
+        if endpoint.links:
+            warnings.append(f"links of an endpoint have no effect on network {name}")
+        unknown = sorted(set(endpoint.driver_opts) - KNOWN - {ADDRESS_WISH})
+        if unknown:
+            warnings.append(f"driver options have no effect on network {name}: {', '.join(unknown)}")

@@ -2,10 +2,17 @@
 
 import ipaddress
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 
 from events.errors import InvalidParameter, SystemFailure, Unsupported
-from events.messages.container import Changes, ContainerConfig, EndpointConfig, HostConfig, RestartPolicy
+from events.messages.container import (
+    Changes,
+    ContainerConfig,
+    EndpointConfig,
+    EndpointIpam,
+    HostConfig,
+    RestartPolicy,
+)
 from events.messages.image import HealthcheckConfig
 from handlers.containers.cpu_sets import format_set, parse_set
 from handlers.containers.errors import InvalidEnvironment, NoCommand
@@ -13,9 +20,12 @@ from handlers.containers.kernel_texts import check_arguments
 from handlers.containers.limits import HostLimits
 from handlers.containers.port_text import parse_port
 from handlers.containers.signals import parse_signal
+from handlers.endpoint_options import interface_name, sysctls
 
 MINIMUM_MEMORY_BYTES = 6 * 1024 * 1024
 _MINIMUM_PROBE_NS = 1_000_000
+_PREDEFINED = ("bridge", "host", "none")
+_MAC_ADDRESS = re.compile(r"[0-9a-fA-F]{2}([:-][0-9a-fA-F]{2}){5}")
 _TERMINAL_SIDE = 65535  # characters: what the kernel's struct winsize holds
 _RESTARTS = ("no", "always", "on-failure", "unless-stopped")
 _JSON_FILE_OPTIONS = frozenset(
@@ -255,6 +265,11 @@ def _check_log(host: HostConfig, _: HostLimits) -> None:
             raise InvalidParameter(f"unknown log opt '{option}' for json-file log driver")
 
 
+def _check_annotations(host: HostConfig, _: HostLimits) -> None:
+    if "" in host.annotations:
+        raise InvalidParameter("invalid Annotation: the empty string is not permitted as an annotation key")
+
+
 def _check_names(host: HostConfig, _: HostLimits) -> None:
     for text in host.extra_hosts:
         name, _separator, address = text.replace("=", ":", 1).partition(":")
@@ -318,14 +333,31 @@ def _check_later(host: HostConfig, _: HostLimits) -> None:
         raise Unsupported("the field HostConfig.Cgroup is not supported")
 
 
-def check_endpoints(endpoints: dict[str, EndpointConfig]) -> None:
-    """What a network can't give yet."""
-    for endpoint in endpoints.values():
-        if endpoint.links:
-            raise Unsupported("links are not supported yet: containers of one network reach each other by address")
-        wanted = endpoint.ipam_config
-        if wanted is not None and (wanted.ipv6_address or wanted.link_local_ips):
-            raise Unsupported("IPv6 and link-local addresses of a container are not supported yet")
+def check_endpoints(mode: str, endpoints: dict[str, EndpointConfig]) -> None:
+    """Refuse what a network can't give, in Docker's words; `mode` is what the name "default" stands for."""
+    for name, endpoint in endpoints.items():
+        network = mode if name == "default" else name
+        wrong = tuple(_endpoint_faults(network, endpoint))
+        if wrong:
+            faults = "\n".join(wrong)
+            raise InvalidParameter(f"invalid config for network {network}: invalid endpoint settings:\n{faults}")
+
+
+def _endpoint_faults(network: str, endpoint: EndpointConfig) -> Iterator[str]:
+    wanted = endpoint.ipam_config or EndpointIpam()
+    if network in _PREDEFINED and (wanted.ipv4_address or wanted.ipv6_address or wanted.link_local_ips):
+        yield "user specified IP address is supported on user defined networks only"
+    if network in _PREDEFINED and endpoint.aliases:
+        yield "network-scoped aliases are only supported for user-defined networks"
+    if wanted.ipv4_address and not _is_address(wanted.ipv4_address):
+        yield f"invalid IPv4 address: {wanted.ipv4_address}"
+    if endpoint.mac_address and not _MAC_ADDRESS.fullmatch(endpoint.mac_address):
+        yield f"invalid MAC address {endpoint.mac_address}"
+    try:
+        interface = interface_name(endpoint.driver_opts, "eth0")
+        sysctls(endpoint.driver_opts, interface)
+    except InvalidParameter as error:
+        yield str(error)
 
 
 Check = Callable[[HostConfig, HostLimits], None]
@@ -338,6 +370,7 @@ _CHECKS: tuple[Check, ...] = (
     _check_modes,
     _check_log,
     _check_names,
+    _check_annotations,
     _check_security,
     _check_ports,
     _check_storage,

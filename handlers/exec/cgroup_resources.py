@@ -1,9 +1,11 @@
 """Limits of a container as the runtime wants them; what the host can't do becomes a warning. Pure."""
 
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 
+from events.errors import InvalidParameter
 from events.messages.container import HostConfig, ThrottleDevice
 from handlers.exec.host_facts import HostFacts
 from handlers.exec.oci import BlockIO, Cpu, DeviceRule, Memory, Pids, Resources, Throttle, Weight
@@ -23,6 +25,49 @@ _DEVICE_WEIGHT_WARNING = (
     "Your kernel does not support Block I/O weight_device or the cgroup is not mounted. Weight-device discarded."
 )
 
+_NOT_MOUNTED = "or the cgroup is not mounted"
+# controller, the fields that need it with what stands for nothing, and what Docker says where it isn't there
+_NEEDS: tuple[tuple[str, dict[str, object], str], ...] = (
+    (
+        "memory",
+        {"memory": 0, "memory_swap": 0},
+        f"Your kernel does not support memory limit capabilities {_NOT_MOUNTED}. Limitation discarded.",
+    ),
+    (
+        "memory",
+        {"memory_reservation": 0},
+        f"Your kernel does not support memory soft limit capabilities {_NOT_MOUNTED}. Limitation discarded.",
+    ),
+    ("memory", {"memory_swappiness": None}, _SWAPPINESS_WARNING),
+    ("memory", {"oom_kill_disable": None}, _OOM_WARNING),
+    (
+        "pids",
+        {"pids_limit": None},
+        f"Your kernel does not support PIDs limit capabilities {_NOT_MOUNTED}. PIDs limit discarded.",
+    ),
+    ("cpu", {"cpu_shares": 0}, f"Your kernel does not support CPU shares {_NOT_MOUNTED}. Shares discarded."),
+    (
+        "cpu",
+        {"cpu_period": 0, "cpu_quota": 0},
+        f"Your kernel does not support CPU CFS scheduler {_NOT_MOUNTED}. CPU period and quota discarded.",
+    ),
+    (
+        "cpuset",
+        {"cpuset_cpus": "", "cpuset_mems": ""},
+        f"Your kernel does not support cpuset {_NOT_MOUNTED}. Cpuset discarded.",
+    ),
+    (
+        "blkio",
+        {"blkio_device_read_bps": (), "blkio_device_write_bps": ()},
+        f"Your kernel does not support BPS Block I/O limits {_NOT_MOUNTED}. Block I/O BPS limits discarded.",
+    ),
+    (
+        "blkio",
+        {"blkio_device_read_iops": (), "blkio_device_write_iops": ()},
+        f"Your kernel does not support IOPS Block I/O limits {_NOT_MOUNTED}. Block I/O IOPS limits discarded.",
+    ),
+)
+
 Numbers = Callable[[str], tuple[int, int]]
 
 
@@ -33,8 +78,28 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...]
 
 
+def supported(host: HostConfig, facts: HostFacts) -> tuple[HostConfig, tuple[str, ...]]:
+    """The limits whose controllers the host has, and warnings for the others. Raises InvalidParameter.
+
+    Docker refuses `--cpus` where it can't be had, and drops the rest.
+    """
+    changes: dict[str, Any] = {}
+    warnings = []
+    for controller, fields, warning in _NEEDS:
+        given = {field: nothing for field, nothing in fields.items() if getattr(host, field) not in (nothing, None)}
+        if given and controller not in facts.controllers:
+            changes |= given
+            warnings.append(warning)
+    if host.nano_cpus and "cpu" not in facts.controllers:
+        raise InvalidParameter(
+            "NanoCPUs can not be set, as your kernel does not support CPU CFS scheduler or the cgroup is not mounted"
+        )
+    return msgspec.structs.replace(host, **changes), tuple(warnings)
+
+
 def build(host: HostConfig, facts: HostFacts, devices: tuple[DeviceRule, ...], numbers: Numbers) -> Limits:
     """`numbers` gives major and minor of a block device's path."""
+    host, warnings = supported(host, facts)
     memory, memory_warnings = _memory(host, facts)
     block, block_warnings = _block(host, facts, numbers)
     pids = host.pids_limit or 0
@@ -45,7 +110,7 @@ def build(host: HostConfig, facts: HostFacts, devices: tuple[DeviceRule, ...], n
         pids=Pids(limit=pids) if pids > 0 else None,
         block_io=block,
     )
-    return Limits(resources=resources, warnings=(*memory_warnings, *block_warnings))
+    return Limits(resources=resources, warnings=(*warnings, *memory_warnings, *block_warnings))
 
 
 def for_update(host: HostConfig, facts: HostFacts) -> Limits:
@@ -90,6 +155,8 @@ def _cpu(host: HostConfig) -> Cpu | None:
         period=period or None,
         cpus=host.cpuset_cpus,
         mems=host.cpuset_mems,
+        realtime_period=host.cpu_realtime_period or None,
+        realtime_runtime=host.cpu_realtime_runtime or None,
     )
     return None if cpu == Cpu() else cpu
 

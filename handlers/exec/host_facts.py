@@ -2,6 +2,8 @@
 
 import msgspec
 
+CONTROLLERS = frozenset({"memory", "cpu", "cpuset", "pids", "blkio"})  # that limits need
+
 
 class HostFacts(msgspec.Struct, frozen=True, kw_only=True):
     """The host as the daemon sees it. Limits of the daemon's own process bound what it can give away."""
@@ -18,6 +20,8 @@ class HostFacts(msgspec.Struct, frozen=True, kw_only=True):
     swap_limit: bool  # the memory controller counts swap
     blkio_weight: bool  # the block controller has weights
     blkio_weight_device: bool  # and one for each device
+    controllers: frozenset[str] = CONTROLLERS  # of cgroups, in version 1's names
+    cpu_realtime: bool = False  # the cpu controller shares out time of the real-time scheduler
 
     @property
     def may_raise_limits(self) -> bool:

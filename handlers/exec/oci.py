@@ -116,11 +116,13 @@ class Memory(Part, frozen=True, kw_only=True):
 
 
 class Cpu(Part, frozen=True, kw_only=True):
-    """CPU limits; period and quota in us."""
+    """CPU limits; periods, quota and run time in us."""
 
     shares: int | None = None
     quota: int | None = None
     period: int | None = None
+    realtime_runtime: int | None = None
+    realtime_period: int | None = None
     cpus: str = ""
     mems: str = ""
 

@@ -13,7 +13,7 @@ from events.errors import InvalidParameter
 from handlers.exec.host_facts import HostFacts
 from handlers.exec.oci import Seccomp, SeccompArgument, SeccompRule
 from handlers.exec.seccomp import ARCHITECTURES, default_profile
-from handlers.exec.security import UNCONFINED
+from handlers.exec.security import BUILTIN, UNCONFINED
 
 _VERSION = re.compile(r"(\d+)\.(\d+)")
 _MACHINE_NAMES = {  # uname(2) -> the names profiles use
@@ -66,10 +66,11 @@ class _Profile(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 def choose(text: str, facts: HostFacts, capabilities: tuple[str, ...]) -> tuple[Seccomp | None, tuple[str, ...]]:
-    """The filter for "" (the engine's default), "unconfined" or a profile's JSON, and warnings.
+    """The filter for "" and "builtin" (the engine's own), "unconfined" or a profile's JSON, and warnings.
 
     Raises InvalidParameter for a profile that can't be decoded.
     """
+    text = "" if text == BUILTIN else text
     if text == UNCONFINED:
         return None, ()
     if not facts.seccomp:

@@ -9,15 +9,15 @@ from events.messages.container import HostConfig
 from handlers.exec.host_facts import HostFacts
 
 _OPTION = re.compile(r"([^=:]*)(?:[=:](.*))?", re.DOTALL)
-UNCONFINED = "unconfined"
+UNCONFINED, BUILTIN = "unconfined", "builtin"
 _TRUTH = {"": True, "true": True, "false": False}
 
 
 class SecurityOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Parsed options; "" is the default."""
 
-    no_new_privileges: bool = False
-    seccomp: str = ""  # "unconfined" or the JSON text of a profile
+    no_new_privileges: bool | None = None  # None: as the daemon is told
+    seccomp: str = ""  # "unconfined", "builtin" or the JSON text of a profile
     apparmor: str = ""  # "unconfined" or the name of a loaded profile
     labels: tuple[str, ...] = ()
     writable_cgroups: bool = False
@@ -39,7 +39,7 @@ def _take(found: SecurityOptions, option: str) -> SecurityOptions:
         case "no-new-privileges" if value in _TRUTH:
             return replace(found, no_new_privileges=_TRUTH[value])
         case "seccomp" if value:
-            return replace(found, seccomp="" if value == "builtin" else value)
+            return replace(found, seccomp=value)
         case "apparmor" if value:
             return replace(found, apparmor=value)
         case "label" if value:

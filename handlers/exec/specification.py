@@ -6,9 +6,10 @@ Whatever must be looked up on the host comes in as `Request`, `HostFacts` and `S
 import msgspec
 
 from events.errors import InvalidParameter, SystemFailure
-from events.messages.container import ContainerConfig, ContainerSecrets, HostConfig
+from events.messages.container import ContainerConfig, ContainerSecrets, EndpointConfig, HostConfig
 from events.messages.exec import ExecConfig, ExecSecrets, ResolvedMount
 from events.projections.containers import Container
+from handlers import endpoint_options
 from handlers.exec import (
     capabilities,
     cgroup_resources,
@@ -46,6 +47,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     init_path: str = ""  # program for --init, "" when there is none
     init: bool = False  # for containers that don't say
     seccomp_profile: str = ""  # "" the engine's own, "unconfined", or JSON
+    no_new_privileges: bool = False  # for containers that don't say
     apparmor_profile: str = ""  # loaded default profile, "" for none
 
 
@@ -153,7 +155,7 @@ def check(config: ContainerConfig, host: HostConfig, facts: HostFacts, settings:
     _, score_warnings = process_limits.oom_score(host.oom_score_adj, facts)
     _, profile_warnings = security.apparmor_profile(host, options, facts, settings.apparmor_profile)
     filter_warnings: tuple[str, ...] = ()
-    if not host.privileged:
+    if options.seccomp or not host.privileged:
         _, filter_warnings = seccomp_profile.choose(options.seccomp or settings.seccomp_profile, facts, held)
     if _wants_init(host, settings) and not settings.init_path:
         raise NoInit
@@ -201,7 +203,9 @@ def _process(request: Request, facts: HostFacts, settings: Settings) -> tuple[oc
         console_size=_box(host.console_size) if config.tty else None,
         capabilities=_capabilities(held, identity),
         rlimits=limits,
-        no_new_privileges=options.no_new_privileges,
+        no_new_privileges=(
+            settings.no_new_privileges if options.no_new_privileges is None else options.no_new_privileges
+        ),
         apparmor_profile=profile,
         oom_score_adj=score,
     )
@@ -248,9 +252,9 @@ def _shm(request: Request) -> oci.Mount | None:
 
 def _seccomp(request: Request, facts: HostFacts, settings: Settings) -> tuple[oci.Seccomp | None, tuple[str, ...]]:
     host = request.container.host
-    if host.privileged:
-        return None, ()
     options = security.parse(host.security_opt)
+    if host.privileged and not options.seccomp:
+        return None, ()
     held, _ = capabilities.choose(host, facts.bounding_capabilities)
     return seccomp_profile.choose(options.seccomp or settings.seccomp_profile, facts, held)
 
@@ -261,7 +265,17 @@ def _sysctls(request: Request) -> dict[str, str]:
     found = dict(_NETWORK_SYSCTLS) if own_network else {}
     if config.domainname and host.uts_mode != "host":
         found["kernel.domainname"] = config.domainname
+    if own_network:
+        found |= _of_interfaces(request.container.endpoints)
     return found | host.sysctls
+
+
+def _of_interfaces(endpoints: dict[str, EndpointConfig]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for index, endpoint in enumerate(endpoints.values()):
+        options = endpoint.driver_opts
+        found |= endpoint_options.sysctls(options, endpoint_options.interface_name(options, f"eth{index}"))
+    return found
 
 
 def _capabilities(held: tuple[str, ...], identity: users.Identity) -> oci.Capabilities:

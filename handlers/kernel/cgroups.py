@@ -195,6 +195,23 @@ def at(path: str, found: Iterable[Hierarchy]) -> Group:
     )
 
 
+def give_realtime(path: str, runtime_us: int, period_us: int, found: Iterable[Hierarchy]) -> None:
+    """Let a group of version 1, and those above it, have time of the real-time scheduler; each gives of its own.
+
+    `period_us` 0 leaves the kernel's. Blocking. Raises SystemFailure. Source: scheduler/sched-rt-group.rst.
+    """
+    for hierarchy in found:
+        if "cpu" in hierarchy.controllers:
+            place = Path(hierarchy.mount_point)
+            for name in Path(os.path.relpath(path, hierarchy.root)).parts:
+                place /= name
+                with attempt(f"real-time scheduling of {place}"):
+                    place.mkdir(exist_ok=True)
+                    if period_us:
+                        (place / "cpu.rt_period_us").write_text(str(period_us))
+                    (place / "cpu.rt_runtime_us").write_text(str(runtime_us))
+
+
 def of_process(pid: int, found: Iterable[Hierarchy]) -> Group:
     """The group a process has of its own.
 

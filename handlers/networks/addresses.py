@@ -15,7 +15,7 @@ from handlers.networks.errors import (
 )
 from handlers.networks.settings import AddressPool
 
-_HARDWARE_ADDRESS = re.compile(r"[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}")
+_HARDWARE_ADDRESS = re.compile(r"[0-9a-fA-F]{2}([:-][0-9a-fA-F]{2}){5}")
 _LARGEST_LINK_PREFIX = 31  # from here on a subnet has no network and broadcast address (RFC 3021)
 
 
@@ -71,7 +71,7 @@ def checked_hardware_address(address: str) -> str:
     """A MAC address that was asked for, in lower case. Raises InvalidHardwareAddress."""
     if not _HARDWARE_ADDRESS.fullmatch(address) or int(address[:2], 16) & 1:
         raise InvalidHardwareAddress(address)
-    return address.lower()
+    return address.lower().replace("-", ":")
 
 
 def subnet_of(own_address: str) -> Subnet:

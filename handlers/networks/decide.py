@@ -7,6 +7,7 @@ import msgspec
 from events.messages.network import ADDRESS_WISH, Endpoint, EndpointRequest, OpenSandbox, PortRequest, PublishedPort
 from events.projections.networks import Network, Networks, Sandboxes, SandboxState
 from events.projections.state import State
+from handlers.endpoint_options import interface_name
 from handlers.networks.addresses import (
     checked_hardware_address,
     fixed_address,
@@ -170,7 +171,7 @@ def _endpoint(
         endpoint_id=endpoint_id,
         network_id=network.id,
         network_name=network.name,
-        interface=interface,
+        interface=interface_name(request.driver_options, interface),
         address=address,
         prefix_length=prefix_length(subnet),
         gateway=subnet.gateway,

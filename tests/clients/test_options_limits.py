@@ -245,6 +245,20 @@ def test_a_limit_of_a_device_that_is_not_there(engine):
     assert "/dev/nosuch" in refusal(engine, "--device-read-bps", "/dev/nosuch:1mb", status=127)
 
 
+def test_what_has_no_effect_is_named(client):
+    _, warnings = created(client, {"HostConfig": {"KernelMemory": 64 * MEBIBYTE, "CpuCount": 1, "CpuPercent": 5}})
+    assert warnings == [
+        "kernel memory limits have no effect: Linux has none since 5.4",
+        "CpuCount has no effect: it is for Windows only",
+        "CpuPercent has no effect: it is for Windows only",
+    ]
+
+
+def test_time_of_the_realtime_scheduler_that_nobody_gave(engine):
+    said = refusal(engine, "--cpu-rt-runtime", "1000")
+    assert "Your kernel does not support CPU real-time scheduler" in said or "may have 0 us" in said
+
+
 def test_inspect_shows_the_limits_as_they_were_given(client):
     device = block_device()
     host = {

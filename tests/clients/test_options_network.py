@@ -136,10 +136,25 @@ def test_a_hardware_address_that_is_none(engine, client):
 
 
 def test_what_the_default_bridge_refuses(engine):
-    text = "user specified IP address is supported on user defined networks only"
-    assert text in refusal(engine, "--ip", "172.17.0.99")
+    said = refusal(engine, "--ip", "172.17.0.99")
+    assert "invalid config for network bridge: invalid endpoint settings:" in said
+    assert "user specified IP address is supported on user defined networks only" in said
     text = "network-scoped aliases are only supported for user-defined networks"
     assert text in refusal(engine, "--network-alias", "other")
+
+
+def test_options_of_an_endpoint(engine):
+    options = (
+        "name=bridge,driver-opt=com.docker.network.endpoint.ifname=wire,"
+        '"driver-opt=com.docker.network.endpoint.sysctls=net.ipv4.conf.IFNAME.log_martians=1,'
+        'net.ipv4.neigh.IFNAME.gc_stale_time=44"'
+    )
+    script = (
+        "ls /sys/class/net; cat /proc/sys/net/ipv4/conf/wire/log_martians /proc/sys/net/ipv4/neigh/wire/gc_stale_time"
+    )
+    assert run(engine, "--network", options, script=script).split() == ["lo", "wire", "1", "44"]
+    said = refusal(engine, "--network", "name=bridge,driver-opt=com.docker.network.endpoint.ifname=a/b")
+    assert 'invalid interface name "a/b"' in said
 
 
 # ---- ports

@@ -43,6 +43,8 @@ _DEVICE_WEIGHT = LimitFiles(
     controller_v2="io",
     files_v2=("io.bfq.weight",),
 )
+# Cgroup v2 has nothing of the kind.
+_REALTIME = LimitFiles(controller="cpu", file="cpu.rt_runtime_us", controller_v2="cpu", files_v2=())
 
 
 def read_host_facts() -> HostFacts:
@@ -64,6 +66,8 @@ def read_host_facts() -> HostFacts:
         swap_limit=limits(found, version, _SWAP),
         blkio_weight=limits(found, version, _WEIGHT),
         blkio_weight_device=limits(found, version, _DEVICE_WEIGHT),
+        controllers=controllers(found, version),
+        cpu_realtime=version == 1 and limits(found, version, _REALTIME),
     )
 
 
@@ -80,6 +84,15 @@ def _hard_limits() -> dict[str, int]:
 def _kernel(release: str) -> tuple[int, int]:
     numbers = [int(part) for part in re.findall(r"\d+", release)[:2]]
     return numbers[0], numbers[1]
+
+
+def controllers(found: tuple[cgroups.Hierarchy, ...], version: int) -> frozenset[str]:
+    """Which controllers there are; version 2's `io` goes by its older name."""
+    if version == 1:
+        return frozenset(name for hierarchy in found for name in hierarchy.controllers)
+    unified = [hierarchy for hierarchy in found if not hierarchy.controllers]
+    names = [name for h in unified for name in _text(f"{h.mount_point}/cgroup.controllers").split()]
+    return frozenset("blkio" if name == "io" else name for name in names)
 
 
 def limits(found: tuple[cgroups.Hierarchy, ...], version: int, files: LimitFiles) -> bool:

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from daemon.api.bodies import read_create
-from daemon.api.create_request import create_command
+from daemon.api.create_request import create_command, idle_fields
 from events.errors import InvalidParameter
 from events.messages.container import BindOptions, ContainerConfig, HostConfig, PortBinding, RestartPolicy
 from tests.unit.daemon.api.support import WireRequest
@@ -164,3 +164,14 @@ async def test_probes_and_subpaths_by_version():
     assert (await command(body, (1, 45))).host.mounts[0].volume_options is not None
     with pytest.raises(InvalidParameter, match="Subpath needs API"):
         await command(body, (1, 44))
+
+
+async def test_fields_without_an_effect_are_named():
+    body = {"Image": "x", "HostConfig": {"KernelMemory": 9, "KernelMemoryTCP": 9, "CpuCount": 1, "IOMaximumIOps": 2}}
+    read = await read_create(WireRequest("POST", "/containers/create", json.dumps(body).encode()))
+    assert idle_fields(read.host_config) == (
+        "kernel memory limits have no effect: Linux has none since 5.4",
+        "CpuCount has no effect: it is for Windows only",
+        "IOMaximumIOps has no effect: it is for Windows only",
+    )
+    assert create_command(read, "", "", (1, 51)).host == HostConfig()

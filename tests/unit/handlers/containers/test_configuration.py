@@ -22,11 +22,13 @@ from events.messages.container import (
     WeightDevice,
 )
 from events.messages.image import HealthcheckConfig, RunConfig
-from handlers.containers.configuration import merge_image, normalise
+from handlers.containers.configuration import Names, merge_image, normalise
 from handlers.containers.cpu_sets import format_set, parse_set
 from handlers.containers.limits import HostLimits
 from handlers.containers.port_text import parse_port
 from handlers.containers.secrets import split_secrets
+from handlers.containers.validation import check_conflicts
+from handlers.endpoint_options import IFNAME
 
 LIMITS = HostLimits(cpus=frozenset({0, 1}), hostname="box", ulimits=(Ulimit(name="nofile", soft=1, hard=2),))
 ID = "0123456789ab" + "c" * 52
@@ -85,12 +87,117 @@ def test_hosts_are_written_in_one_way():
     assert plan(host=host).host.extra_hosts == ("db:10.0.0.1", "six:::1", "up:host-gateway")
 
 
-def test_what_a_network_cannot_give_is_refused_or_named():
-    aliased = plan(endpoints={"default": EndpointConfig(aliases=("a",))})
-    assert aliased.warnings == ("aliases have no effect on network default yet",)
-    for wanted in (EndpointConfig(links=("a:b",)), EndpointConfig(ipam_config=EndpointIpam(ipv6_address="fd00::1"))):
-        with pytest.raises(Unsupported, match="not supported yet"):
-            plan(endpoints={"default": wanted})
+@pytest.mark.parametrize(
+    ("endpoint", "text"),
+    [
+        (
+            EndpointConfig(ipam_config=EndpointIpam(ipv4_address="172.17.0.9")),
+            "user specified IP address is supported on user defined networks only",
+        ),
+        (
+            EndpointConfig(ipam_config=EndpointIpam(ipv6_address="fd00::1")),
+            "user specified IP address is supported on user defined networks only",
+        ),
+        (
+            EndpointConfig(aliases=("a",)),
+            "network-scoped aliases are only supported for user-defined networks",
+        ),
+        (EndpointConfig(mac_address="zz"), "invalid MAC address zz"),
+        (EndpointConfig(driver_opts={IFNAME: "a/b"}), 'invalid interface name "a/b"'),
+    ],
+)
+def test_what_a_network_cannot_give_is_refused(endpoint, text):
+    with pytest.raises(InvalidParameter) as refused:
+        plan(endpoints={"default": endpoint})
+    assert str(refused.value) == f"invalid config for network bridge: invalid endpoint settings:\n{text}"
+
+
+def test_what_a_network_ignores_is_named():
+    found = plan(endpoints={"bridge": EndpointConfig(links=("a:b",), driver_opts={"x": "1", IFNAME: "wire"})})
+    assert found.warnings == (
+        "links of an endpoint have no effect on network bridge",
+        "driver options have no effect on network bridge: x",
+    )
+
+
+@pytest.mark.parametrize(
+    ("config", "host", "text"),
+    [
+        (ContainerConfig(hostname="a"), HostConfig(uts_mode="host"), "hostname and the UTS mode"),
+        (ContainerConfig(domainname="a"), HostConfig(uts_mode="host"), "domainname and the UTS mode"),
+        (ContainerConfig(mac_address="a"), HostConfig(network_mode="host"), "mac-address and the network mode"),
+        (ContainerConfig(hostname="a"), HostConfig(network_mode="container:x"), "hostname and the network mode"),
+        (
+            ContainerConfig(exposed_ports={"80": {}}),
+            HostConfig(network_mode="container:x"),
+            "port exposing and the container type network mode",
+        ),
+        (
+            ContainerConfig(),
+            HostConfig(network_mode="host", links=("a",)),
+            "host type networking can't be used with links. This would result in undefined behavior",
+        ),
+    ],
+)
+def test_options_that_exclude_each_other(config, host, text):
+    with pytest.raises(InvalidParameter) as refused:
+        check_conflicts(config, host)
+    assert str(refused.value) == f"conflicting options: {text}"
+
+
+@pytest.mark.parametrize(
+    ("limits", "host", "text"),
+    [
+        ({}, HostConfig(cpu_realtime_runtime=1), "Your kernel does not support CPU real-time scheduler"),
+        (
+            {"cpu_realtime": True, "cpu_realtime_runtime_us": 5},
+            HostConfig(cpu_realtime_runtime=9, cpu_realtime_period=8),
+            "cpu real-time runtime cannot be higher than cpu real-time period",
+        ),
+        (
+            {"cpu_realtime": True, "cpu_realtime_runtime_us": 5},
+            HostConfig(cpu_realtime_runtime=9),
+            "cpu real-time runtime: all containers together may have 5 us (cpu-rt-runtime of the daemon)",
+        ),
+        (
+            {"systemd_cgroup": True},
+            HostConfig(cgroup_parent="/x"),
+            'cgroup-parent for systemd cgroup should be a valid slice named as "xxx.slice"',
+        ),
+        (
+            {},
+            HostConfig(storage_opt={"size": "1G"}),
+            "--storage-opt is supported only for overlay over xfs with 'pquota' mount option",
+        ),
+        ({"storage_driver": "vfs"}, HostConfig(storage_opt={"size": "1G"}), "--storage-opt is not supported for vfs"),
+        ({}, HostConfig(storage_opt={"zz": "1G"}), "Unknown option zz"),
+        (
+            {},
+            HostConfig(annotations={"": "x"}),
+            "invalid Annotation: the empty string is not permitted as an annotation key",
+        ),
+    ],
+)
+def test_what_this_host_cannot_do(limits, host, text):
+    config = ContainerConfig(cmd=("x",))
+    with pytest.raises(InvalidParameter) as refused:
+        normalise(ID, config, host, {}, RunConfig(), msgspec.structs.replace(LIMITS, **limits))
+    assert str(refused.value) == text
+
+
+def test_the_daemons_defaults_fill_what_is_left_open():
+    limits = msgspec.structs.replace(LIMITS, ipc_mode="shareable", cgroupns_mode="private")
+    made = normalise(ID, ContainerConfig(cmd=("x",)), HostConfig(), {}, RunConfig(), limits).host
+    assert (made.ipc_mode, made.cgroupns_mode) == ("shareable", "private")
+    own = HostConfig(ipc_mode="host", privileged=True)
+    made = normalise(ID, ContainerConfig(cmd=("x",)), own, {}, RunConfig(), limits).host
+    assert (made.ipc_mode, made.cgroupns_mode) == ("host", "host")
+
+
+def test_who_shares_a_network_has_its_names():
+    names = Names(hostname="web", domainname="a.test")
+    made = normalise(ID, ContainerConfig(cmd=("x",)), HostConfig(), {}, RunConfig(), LIMITS, names).config
+    assert (made.hostname, made.domainname) == ("web", "a.test")
 
 
 def test_privileged_has_nothing_masked():

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from handlers.exec.drivers.host_facts import LimitFiles, limits, read_host_facts
+from handlers.exec.drivers.host_facts import LimitFiles, controllers, limits, read_host_facts
 from handlers.kernel.cgroups import Hierarchy
 
 FILES = LimitFiles(
@@ -63,3 +63,14 @@ def test_this_host():
     assert facts.cgroup_version == (2 if Path("/sys/fs/cgroup/cgroup.controllers").exists() else 1)
     assert facts.kernel >= (4, 0)
     assert facts.machine
+
+
+def test_controllers_of_version_1_are_those_of_all_hierarchies(tmp_path):
+    found = (*hierarchy(tmp_path, "cpu", "cpuacct"), *hierarchy(tmp_path, "blkio"), *hierarchy(tmp_path))
+    assert controllers(found, 1) == {"cpu", "cpuacct", "blkio"}
+
+
+def test_controllers_of_version_2_go_by_the_older_names(tmp_path):
+    (tmp_path / "cgroup.controllers").write_text("cpuset cpu io memory pids\n")
+    assert controllers(hierarchy(tmp_path), 2) == {"cpuset", "cpu", "blkio", "memory", "pids"}
+    assert controllers((), 2) == frozenset()

@@ -128,3 +128,44 @@ def test_variables_are_replaced_in_place_appended_and_removed():
     )
     assert found == ("PATH=/p", "TERM=xterm", "A=2", "B=", "HOME=/h")
     assert environment.build(hostname="box", home="/", terminal=False)[1:] == ("HOSTNAME=box", "HOME=/")
+
+
+EVERYTHING = HostConfig(
+    memory=64,
+    memory_swap=128,
+    memory_reservation=32,
+    memory_swappiness=5,
+    oom_kill_disable=True,
+    pids_limit=9,
+    cpu_shares=7,
+    cpu_quota=5000,
+    cpuset_cpus="0",
+    blkio_device_read_bps=(ThrottleDevice(path="/dev/sda", rate=1),),
+    blkio_device_write_iops=(ThrottleDevice(path="/dev/sda", rate=1),),
+)
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_what_no_controller_can_limit_is_left_out_with_a_word(version):
+    facts = some_facts(cgroup_version=version, controllers=frozenset())
+    built = cgroup_resources.build(EVERYTHING, facts, (), lambda _: (8, 1))
+    assert built.resources == Resources()
+    assert len(built.warnings) == 10
+    assert all(warning.startswith("Your kernel does not support ") for warning in built.warnings)
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_nothing_asked_is_nothing_warned_of(version):
+    facts = some_facts(cgroup_version=version, controllers=frozenset())
+    assert cgroup_resources.build(HostConfig(), facts, (), lambda _: (8, 1)).warnings == ()
+
+
+def test_cpus_are_refused_where_they_cannot_be_had():
+    with pytest.raises(InvalidParameter, match="NanoCPUs can not be set"):
+        limits(some_facts(controllers=frozenset({"memory"})), nano_cpus=10**9)
+
+
+def test_real_time_goes_to_the_runtime():
+    cpu = limits(cpu_realtime_period=1000, cpu_realtime_runtime=500).cpu
+    assert cpu is not None
+    assert (cpu.realtime_period, cpu.realtime_runtime) == (1000, 500)

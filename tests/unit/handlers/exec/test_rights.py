@@ -103,7 +103,7 @@ def test_options_of_security_are_understood_in_both_spellings():
         no_new_privileges=True, seccomp="unconfined", apparmor="x", labels=("level:s0", "type:t")
     )
     default = security.parse(("no-new-privileges=false", "seccomp=builtin", "systempaths=unconfined"))
-    assert default == security.SecurityOptions()
+    assert default == security.SecurityOptions(no_new_privileges=False, seccomp="builtin")
 
 
 @pytest.mark.parametrize("text", ["foo=bar", "seccomp", "label=", "no-new-privileges=perhaps", "systempaths=x", ""])

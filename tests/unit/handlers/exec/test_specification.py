@@ -7,9 +7,10 @@ import msgspec
 import pytest
 
 from events.errors import InvalidParameter, SystemFailure
-from events.messages.container import ContainerConfig, ContainerSecrets, HostConfig
+from events.messages.container import ContainerConfig, ContainerSecrets, EndpointConfig, HostConfig
 from events.messages.exec import ExecConfig, ExecSecrets, ResolvedMount
 from handlers.containers.configuration import DEFAULT_MASKED_PATHS, DEFAULT_READONLY_PATHS
+from handlers.exec.oci import Namespace
 from handlers.exec.specification import (
     Built,
     Request,
@@ -253,3 +254,43 @@ def test_a_check_warns_as_the_start_would():
     warnings = check(ContainerConfig(), host, some_facts(), SETTINGS)
     assert warnings == made(host=host).warnings
     assert len(warnings) == 4
+
+
+def test_a_privileged_container_has_no_filter_but_its_own():
+    plain = HostConfig(privileged=True)
+    assert "seccomp" not in document(host=plain)["linux"]
+    own = msgspec.structs.replace(plain, security_opt=("seccomp=builtin",))
+    assert document(host=own)["linux"]["seccomp"]["defaultAction"] == "SCMP_ACT_ERRNO"
+
+
+def test_new_privileges_are_as_the_daemon_says_unless_the_container_does():
+    strict = msgspec.structs.replace(SETTINGS, no_new_privileges=True)
+    assert document(settings=strict)["process"]["noNewPrivileges"] is True
+    own = HostConfig(security_opt=("no-new-privileges=false",))
+    assert "noNewPrivileges" not in document(host=own, settings=strict)["process"]
+
+
+def test_settings_of_an_interface_go_by_its_name():
+    options = {
+        "com.docker.network.endpoint.ifname": "wire",
+        "com.docker.network.endpoint.sysctls": "net.ipv4.conf.IFNAME.forwarding=0",
+    }
+    container = a_container(endpoints={"bridge": EndpointConfig(driver_opts=options)})
+    asked = msgspec.structs.replace(request(), container=container)
+    sysctl = build(asked, some_facts(), SETTINGS).specification.linux.sysctl
+    assert sysctl["net.ipv4.conf.wire.forwarding"] == "0"
+
+
+def test_linked_variables_come_before_the_containers_own():
+    asked = msgspec.structs.replace(request(), linked=("DB_NAME=/web/db", "A=linked"))
+    env = build(asked, some_facts(), SETTINGS).specification.process.env
+    assert "DB_NAME=/web/db" in env
+
+
+@pytest.mark.parametrize("mode", ["shareable", "private"])
+def test_a_cgroup_namespace_is_made_or_joined(mode):
+    own = HostConfig(cgroupns_mode=mode)
+    assert {"type": "cgroup"} in document(host=own)["linux"]["namespaces"]
+    asked = request(host=HostConfig(cgroupns_mode="container:x"))
+    joined = build(msgspec.structs.replace(asked, pids={"x": 7}), some_facts(cgroup_version=1), SETTINGS)
+    assert Namespace(type="cgroup", path="/proc/7/ns/cgroup") in joined.specification.linux.namespaces
