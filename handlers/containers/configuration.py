@@ -66,8 +66,8 @@ def normalise(
     if config.network_disabled:
         full = msgspec.structs.replace(full, network_mode="none")
     check_host(full, limits)
-    check_endpoints(full.network_mode, endpoints)
     check_no_nul({"Config": merged, "HostConfig": full, "EndpointsConfig": endpoints})
+    check_endpoints(full.network_mode, endpoints)
     _warn(merged, full, warnings)
     _warn_of_endpoints(endpoints, warnings)
     mode = full.network_mode
