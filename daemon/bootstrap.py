@@ -11,7 +11,6 @@ from daemon import host
 from daemon.config import Configuration
 from daemon.tools import Tools
 from events.errors import SystemFailure
-from events.messages.container import LogConfig
 from handlers.containers.handler import ContainerHandler
 from handlers.containers.limits import HostLimits
 from handlers.context import Handler
@@ -215,7 +214,7 @@ def limits(configuration: Configuration, facts: HostFacts) -> HostLimits:
         storage_driver=configuration.storage_driver,
         ipc_mode=configuration.default_ipc_mode,
         cgroupns_mode=configuration.default_cgroupns_mode,
-        log=LogConfig(type=configuration.log_driver),
+        log=configuration.log,
     )
 
 

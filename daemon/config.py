@@ -8,7 +8,7 @@ import msgspec
 
 from daemon import directives, flags, values
 from daemon.flags import ConfigurationInvalid
-from events.messages.container import Ulimit
+from events.messages.container import LogConfig, Ulimit
 from handlers.images.registry_settings import RegistrySettings
 from handlers.instance import Instance
 from handlers.networks.settings import NetworkSettings
@@ -56,7 +56,7 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
     cpu_realtime_runtime_us: int  # 0: nothing for containers
     default_ulimits: tuple[Ulimit, ...]
     default_shm_bytes: int
-    log_driver: str
+    log: LogConfig  # of containers that don't say
     nats_servers: tuple[str, ...]  # the relay's; none: no relay
     sources: dict[str, object]
     given: dict[str, object]  # the directives that came as flags
@@ -154,7 +154,6 @@ def _shown(value: object) -> str:
 
 def _build(raw: dict[str, object], given: dict[str, object], path: Path) -> Configuration:
     read = directives.Directives(raw)
-    directives.refuse_later(read)
     instance = directives.instance(read, directives.instance_name(given))
     default_socket = instance.exec_root / _SOCKET
     hosts = read.all("hosts", lambda value: values.host(value, default_socket)) or (f"unix://{default_socket}",)
@@ -198,9 +197,7 @@ def _build(raw: dict[str, object], given: dict[str, object], path: Path) -> Conf
         cpu_realtime_runtime_us=read.get("cpu-rt-runtime", values.microseconds, 0),
         default_ulimits=tuple(read.named("default-ulimits", values.ulimit).values()),
         default_shm_bytes=read.get("default-shm-size", values.size_bytes, DEFAULT_SHM_BYTES),
-        log_driver=read.get(
-            "log-driver", lambda value: values.choice(value, values.LOG_DRIVERS, "log driver"), "json-file"
-        ),
+        log=directives.log(read),
         nats_servers=read.get("nats-url", values.nats_servers, ()),
         sources=raw,
         given=given,

@@ -10,6 +10,9 @@ import msgspec
 
 from daemon import values
 from daemon.flags import ConfigurationInvalid
+from events.errors import EngineError
+from events.messages.container import LogConfig
+from handlers.exec import log_options
 from handlers.images.registry_settings import Proxies, RegistrySettings
 from handlers.instance import Instance
 from handlers.networks.settings import DEFAULT_POOLS, NetworkSettings
@@ -60,13 +63,6 @@ class Directives:
         return self.get(key, values.boolean, default)
 
 
-def refuse_later(read: Directives) -> None:
-    """Directives that dockerd or a later version acts on: better refused than ignored."""
-    options = read.named("log-opts", lambda _, value: value)
-    if options:
-        raise ConfigurationInvalid(f"log-opts: log options are not supported yet: {', '.join(options)}")
-
-
 def instance_name(given: Mapping[str, object]) -> str:
     """The name of `--instance`. Raises ConfigurationInvalid."""
     name = str(given.get("instance", DEFAULT_INSTANCE))
@@ -83,6 +79,17 @@ def instance(read: Directives, name: str) -> Instance:
         data_root=read.get("data-root", values.path, Path(f"/var/lib/shiplog{suffix}")),
         exec_root=read.get("exec-root", values.path, Path(f"/run/shiplog{suffix}")),
     )
+
+
+def log(read: Directives) -> LogConfig:
+    """Driver and options of containers that don't say. Raises ConfigurationInvalid."""
+    driver = read.get("log-driver", lambda value: values.choice(value, log_options.DRIVERS, "log driver"), "json-file")
+    options = read.named("log-opts", lambda _, value: str(value))
+    try:
+        log_options.check(driver, options)
+    except EngineError as error:
+        raise ConfigurationInvalid(f"log-opts: {error}") from error
+    return LogConfig(type=driver, config=options)
 
 
 def tls(read: Directives) -> TlsFiles | None:

@@ -34,6 +34,7 @@ from daemon.http.notify import Notifier
 from daemon.http.server import Server
 from daemon.http.sockets import Listener, Opening, open_listeners
 from daemon.http.tls import server_context
+from daemon.logs import LogKeeping
 from daemon.past import Past
 from daemon.policies import PolicyRunner
 from daemon.recovery import recover
@@ -264,6 +265,7 @@ class Daemon:
         tasks.start_soon(self._taker.run)
         self._health = HealthChecks(self._services, self._composition.probes, tasks)
         self._health.begin()
+        LogKeeping(self._services, self._composition.runtime, tasks).begin()
         await self._record(EngineStarted(version=version("shiplog"), boot_id=host.boot_id(), pid=os.getpid()))
         if self._relay is not None:
             tasks.start_soon(self._relay.run)

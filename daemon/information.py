@@ -43,7 +43,7 @@ def collect(
         storage_status=storage_status,
         cgroup_driver=configuration.cgroup_driver,
         cgroup_version=facts.cgroup_version,
-        logging_driver=configuration.log_driver,
+        logging_driver=configuration.log.type,
         runtimes=tools.runtimes,
         default_runtime=configuration.default_runtime,
         init_binary=Path(tools.init).name,

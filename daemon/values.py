@@ -19,7 +19,6 @@ Value = TypeVar("Value")
 
 LOG_LEVELS = ("debug", "info", "warn", "error", "fatal")
 STORAGE_DRIVERS = ("overlay2", "vfs")
-LOG_DRIVERS = ("json-file",)
 CGROUP_DRIVERS = ("cgroupfs", "systemd")
 ULIMITS = frozenset(
     "core cpu data fsize locks memlock msgqueue nice nofile nproc rss rtprio rttime sigpending stack".split()

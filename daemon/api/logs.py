@@ -13,10 +13,15 @@ from daemon.http.messages import Answer, Request, StreamResponse
 from daemon.http.query import boolean, text
 from daemon.http.timestamps import LOGS, timestamp
 from events.errors import InvalidParameter, Unsupported
+from events.messages.container import ContainerSecrets, LogConfig
 from events.projections.containers import Container
+from events.sealed import KeyDestroyed
+from handlers.exec.log_options import details
+from handlers.exec.log_plans import plan_of
 from handlers.exec.ports import LogQuery
 
 ALL_LINES = -1
+_PLAIN = LogConfig(type="json-file")
 _replace = msgspec.structs.replace
 
 
@@ -28,20 +33,30 @@ class NoStreamChosen(InvalidParameter):
 
 
 async def logs(engine: Engine, request: Request) -> Answer:
-    """`GET /containers/{id}/logs`.
-
-    `details=1` needs nothing: Docker puts those attributes before a line that log options (labels, env, tag) ask for,
-    and log options aren't acted on yet, of which a create warns.
-    """
+    """`GET /containers/{id}/logs`."""
     container = visible_container(engine.state, request.parameters["id"])
     is_terminal = container.config.tty
     query = log_query(request, engine.clock.now_ns(), framed=not is_terminal)
-    if container.host.log_config.type == "none":
-        raise Unsupported("configured logging driver does not support reading")
+    if container.host.log_config != _PLAIN:
+        query = _replace(query, details=_details(engine, container, request))
+    elif boolean(request.query, "details"):
+        query = _replace(query, details="")
     return StreamResponse(
         content_type=stream_type(request.version, is_terminal=is_terminal),
         chunks=_chunks(engine, container, query),
     )
+
+
+def _details(engine: Engine, container: Container, request: Request) -> str | None:
+    """What the log options (labels, env, tag) put before a line. Raises Unsupported where nothing can be read."""
+    try:
+        secrets = msgspec.json.decode(engine.keyring.open(container.secrets), type=ContainerSecrets)
+    except KeyDestroyed:
+        return None
+    plan = plan_of(container, secrets)
+    if not plan.is_readable:
+        raise Unsupported("configured logging driver does not support reading")
+    return details(plan.attributes) if boolean(request.query, "details") else None
 
 
 def _chunks(engine: Engine, container: Container, query: LogQuery) -> AsyncIterator[bytes]:
@@ -94,6 +109,7 @@ def log_query(request: Request, now_ns: int, *, framed: bool) -> LogQuery:
         timestamps=boolean(query, "timestamps"),
         follow=boolean(query, "follow"),
         framed=framed,
+        by_line=True,
     )
 
 

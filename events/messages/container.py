@@ -472,7 +472,7 @@ class ContainerCreateRequested(Event, frozen=True, kw_only=True):
     """Intent; takes the claim `name/<name>`.
 
     `config` and `host` come without what is in `secrets` (sealed ContainerSecrets); of a health check's test the kind
-    is left, its first word.
+    is left, its first word, and of log options their names.
     """
 
     TYPE: ClassVar[str] = "container.create_requested"

@@ -175,9 +175,6 @@ def _fill_log(log: LogConfig, default: LogConfig) -> LogConfig:
 
 
 def _warn(config: ContainerConfig, host: HostConfig, warnings: list[str]) -> None:
-    if host.log_config.config:
-        options = ", ".join(sorted(host.log_config.config))
-        warnings.append(f"log options are not acted on yet: {options}")
     if host.network_mode == "host" and (host.port_bindings or host.publish_all_ports):
         warnings.append("Published ports are discarded when using host network mode")
     if config.mac_address and host.network_mode == "none":

@@ -36,7 +36,8 @@ def split_secrets(config: ContainerConfig, host: HostConfig) -> tuple[ContainerC
     bare_config = replace(
         config, env=(), cmd=(), entrypoint=None, healthcheck=replace(check, test=check.test[:1]) if check else None
     )
-    return bare_config, replace(host, log_config=replace(host.log_config, config={}), mounts=bare_mounts), secrets
+    bare_log = replace(host.log_config, config=dict.fromkeys(host.log_config.config, ""))
+    return bare_config, replace(host, log_config=bare_log, mounts=bare_mounts), secrets
 
 
 def _bare_driver(options: VolumeOptions) -> VolumeDriverConfig | None:

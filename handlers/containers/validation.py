@@ -28,10 +28,6 @@ _PREDEFINED = ("bridge", "host", "none")
 _MAC_ADDRESS = re.compile(r"[0-9a-fA-F]{2}([:-][0-9a-fA-F]{2}){5}")
 _TERMINAL_SIDE = 65535  # characters: what the kernel's struct winsize holds
 _RESTARTS = ("no", "always", "on-failure", "unless-stopped")
-_JSON_FILE_OPTIONS = frozenset(
-    {"max-size", "max-file", "compress", "labels", "labels-regex", "env", "env-regex", "tag", "mode", "max-buffer-size"}
-)
-_LATER_DRIVERS = frozenset({"local", "none", "journald", "syslog", "gelf", "fluentd", "awslogs", "splunk", "gcplogs"})
 
 
 def check_config(config: ContainerConfig) -> None:
@@ -254,17 +250,6 @@ def _check_restart(host: HostConfig, _: HostLimits) -> None:
         raise InvalidParameter("can't create 'AutoRemove' container with restart policy")
 
 
-def _check_log(host: HostConfig, _: HostLimits) -> None:
-    log = host.log_config
-    if log.type in _LATER_DRIVERS:
-        raise Unsupported(f"logging driver {log.type} is not supported yet: use json-file")
-    if log.type != "json-file":
-        raise InvalidParameter(f'error looking up logging plugin {log.type}: plugin "{log.type}" not found')
-    for option in log.config:
-        if option not in _JSON_FILE_OPTIONS:
-            raise InvalidParameter(f"unknown log opt '{option}' for json-file log driver")
-
-
 def _check_annotations(host: HostConfig, _: HostLimits) -> None:
     if "" in host.annotations:
         raise InvalidParameter("invalid Annotation: the empty string is not permitted as an annotation key")
@@ -368,7 +353,6 @@ _CHECKS: tuple[Check, ...] = (
     _check_devices,
     _check_console,
     _check_modes,
-    _check_log,
     _check_names,
     _check_annotations,
     _check_security,

@@ -15,6 +15,8 @@ from datetime import UTC, datetime
 from itertools import groupby
 from operator import itemgetter
 
+import msgspec
+
 from handlers.exec.ports import STDERR, STDOUT, LogQuery
 
 TIME_BYTES, TEXT_OFFSET = 29, 45
@@ -44,18 +46,19 @@ class Parser:
         self._since = format_time(query.since_ns) if query.since_ns else b""
         self._until = format_time(query.until_ns) if query.until_ns else b""
         self._timestamps = query.timestamps
+        self._details = b"" if query.details is None else query.details.encode() + b" "
         self._open = {STDOUT: False, STDERR: False}  # the stream's last line had no newline yet
         self.finished = False  # everything from here on is later than `until_ns`
 
-    def feed(self, data: bytes) -> list[Chunk]:
-        """What the lines that are complete by now say."""
+    def feed(self, data: bytes, *, by_line: bool = False) -> list[Chunk]:
+        """What the lines that are complete by now say; neighbours in one chunk unless it is to be `by_line`."""
         complete, newline, tail = data.rpartition(b"\n")
         if not newline:
             self._tail += data
             return []
         lines = (self._tail + complete).split(b"\n")
         self._tail = tail
-        plain = not (self._since or self._until or self._timestamps)
+        plain = not (by_line or self._since or self._until or self._timestamps or self._details)
         return list(self._whole(lines) if plain else self._one_by_one(lines))
 
     def finish(self) -> list[Chunk]:
@@ -89,8 +92,9 @@ class Parser:
                 self.finished = True
                 return
             if self._wanted[stream] and line[:TIME_BYTES] >= self._since:
-                prefix = line[:TIME_BYTES] + b"Z " if self._timestamps and begins else b""
-                yield stream, prefix + _TEXT(line) + (b"\n" if ended else b"")
+                time = line[:TIME_BYTES] + b"Z " if self._timestamps and begins else b""
+                details = self._details if begins else b""
+                yield stream, time + details + _TEXT(line) + (b"\n" if ended else b"")
 
 
 def _recovered(lines: Iterable[bytes]) -> Iterator[bytes]:
@@ -104,6 +108,25 @@ def ends_line(line: bytes) -> bool | None:
     """Whether a line of the file ends a line of output; None when it is torn."""
     header = _HEADERS.get(_HEADER(line))
     return None if header is None else header[1]
+
+
+class Line(msgspec.Struct, frozen=True):
+    """A line of the file."""
+
+    stream: int
+    time: bytes  # RFC 3339 with 9 digits, without the zone, which is UTC
+    text: bytes
+    is_complete: bool  # the process has written its end
+
+
+def parse_line(line: bytes) -> Line | None:
+    """A line of the file without its newline; what a full disk tore off before it is skipped. None: unreadable."""
+    header = _HEADERS.get(_HEADER(line))
+    if header is None:
+        recovered = next(_recovered((line,)), None)
+        return None if recovered is None else parse_line(recovered)
+    stream, is_complete = header
+    return Line(stream, line[:TIME_BYTES], _TEXT(line), is_complete)
 
 
 def format_time(time_ns: int) -> bytes:

@@ -5,6 +5,7 @@ from typing import Protocol
 
 import msgspec
 
+from handlers.exec.log_options import LogPlan, Subject
 from handlers.exec.usage import Usage
 
 STDOUT = 1
@@ -126,6 +127,15 @@ class Runtime(Protocol):
     def measure(self, container_id: str) -> Usage | None:
         """What the container uses now; None when it doesn't run. Blocking."""
 
+    async def reach_log(self, plan: LogPlan, subject: Subject) -> None:
+        """See that a container's log target can be reached. Raises SystemFailure."""
+
+    async def keep_log(self, container_id: str, plan: LogPlan, subject: Subject) -> None:
+        """Rotate the durable output and hand it on, until the run has ended and all was handed on.
+
+        Goes on where an earlier call, of an earlier daemon too, was cut off. One call at a time for a container.
+        """
+
     async def exec(self, plan: ExecPlan) -> LiveProcess:
         """Run a process in the container. If `attached`, its streams go to who waits in `Streams.exec_session`.
 
@@ -162,6 +172,8 @@ class LogQuery(msgspec.Struct, frozen=True, kw_only=True):
     timestamps: bool = False
     follow: bool = False
     framed: bool = True  # stdcopy frames (8-byte header), else raw
+    by_line: bool = False  # a frame for each line, as far as the reader isn't far behind
+    details: str | None = None  # what goes before each line
 
 
 class Session(Protocol):
@@ -188,10 +200,10 @@ class Streams(Protocol):
         and all of it was read."""
 
     def output_position(self, container_id: str) -> int:
-        """Where the durable output ends now, in bytes."""
+        """Where the durable output ends now: a number that grows with it and means something to `output_from` alone."""
 
     def output_from(self, container_id: str, position: int, query: LogQuery) -> AsyncIterator[bytes]:
-        """Like `output` with `follow`, from a byte position (for attach)."""
+        """Like `output` with `follow`, from a position (for attach); 0 is the beginning."""
 
     async def open_stdin(self, container_id: str) -> Session:
         """Connect to stdin of a live first process (`output` of this session is empty)."""

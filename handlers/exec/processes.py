@@ -11,7 +11,17 @@ from events.messages import exec as m
 from events.messages.container import ContainerSecrets, HostConfig
 from events.projections.containers import Container
 from handlers.context import Context, Services
-from handlers.exec import cgroup_resources, host_devices, links, namespaces, read_only, sources, specification
+from handlers.exec import (
+    cgroup_resources,
+    host_devices,
+    links,
+    log_options,
+    log_plans,
+    namespaces,
+    read_only,
+    sources,
+    specification,
+)
 from handlers.exec.errors import (
     CgroupNotShareable,
     HasEnded,
@@ -41,6 +51,8 @@ class Processes:
 
     async def check(self, _: Context, command: m.CheckProcess) -> m.CheckedProcess:
         """Answer CheckProcess."""
+        log = command.host.log_config
+        log_options.check(log.type or log_options.DEFAULT_DRIVER, log.config)
         warnings = specification.check(command.config, command.host, self._facts, self._settings)
         if read_only.is_forced(command.host.mounts, self._facts):
             await self._require(read_only.OPTION, command.host)
@@ -58,6 +70,7 @@ class Processes:
             held = await run_foreign(sources.hold, command.mounts, resources)
             request = await run_foreign(_look_up, context, self._runtime, container, command, held.mounts)
             built = specification.build(request, self._facts, self._settings)
+            await self._reach_log(container, request.secrets)
             try:
                 live = await self._runtime.create(self._plan(container, built.specification))
             except StartError as error:
@@ -66,6 +79,12 @@ class Processes:
                 await run_foreign(sources.verify, live.pid, held)
         profile = built.specification.process.apparmor_profile
         return m.CreatedProcess(pid=live.pid, apparmor_profile=profile, warnings=built.warnings)
+
+    async def _reach_log(self, container: Container, secrets: ContainerSecrets) -> None:
+        """A log driver that can't be reached at the start is told at once, as dockerd does."""
+        plan = log_plans.plan_of(container, secrets)
+        if plan.is_forwarded:
+            await self._runtime.reach_log(plan, log_plans.subject_of(container, secrets))
 
     async def prepare(self, context: Context, command: m.PrepareProcess) -> None:
         """Answer PrepareProcess."""

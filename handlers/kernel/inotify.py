@@ -12,12 +12,13 @@ from handlers.kernel.calls import KernelRefused, call
 
 _NON_BLOCKING, _CLOSE_ON_EXEC = 0o4000, 0o2000000
 _MODIFY, _MOVE_SELF, _DELETE_SELF = 0x2, 0x800, 0x400
+_MOVED_TO, _CREATE = 0x80, 0x100  # of what is in a directory
 _READ_BYTES = 64 * 1024
 _KEPT_INSTANCES = 16
 
 
 class FileWatch:
-    """Readable (`fileno`) whenever the file was written to, moved or deleted since `drain`."""
+    """Readable (`fileno`) whenever the file, or one in the directory, was written to or moved since `drain`."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -43,14 +44,14 @@ class FileWatches:
 
     @contextmanager
     def watch(self, path: Path) -> Iterator[FileWatch]:
-        """Watch a file until the end of the block.
+        """Watch a file or a directory until the end of the block.
 
         Raises KernelRefused where there is no such file, or the host's limit of instances
         (fs.inotify.max_user_instances) is reached.
         """
         descriptor = self._idle.pop() if self._idle else _instance()
         try:
-            mask = _MODIFY | _MOVE_SELF | _DELETE_SELF
+            mask = _MODIFY | _MOVE_SELF | _DELETE_SELF | _MOVED_TO | _CREATE
             number = call("inotify_add_watch", descriptor, os.fsencode(path), mask, what=f"watch {path}")
         except BaseException:
             self._keep(descriptor)

@@ -14,6 +14,7 @@ import anyio.lowlevel
 
 from events.errors import SystemFailure
 from handlers.exec.drivers import refusals
+from handlers.exec.log_options import LogPlan, Subject
 from handlers.exec.output import Chunk, encode
 from handlers.exec.ports import (
     STDERR,
@@ -275,6 +276,13 @@ class MemoryRuntime:
             return None
         block = BlockIO()
         return Usage(read_ns=1, cpu=Cpu(), memory=Memory(), block=block, pids=1, pids_limit=0, interfaces={})
+
+    async def reach_log(self, plan: LogPlan, subject: Subject) -> None:
+        """See Runtime: everything can be reached."""
+
+    async def keep_log(self, container_id: str, plan: LogPlan, subject: Subject) -> None:
+        """See Runtime: nothing is rotated or handed on."""
+        await self.wait(container_id)
 
     async def exec(self, plan: ExecPlan) -> LiveProcess:
         """See Runtime."""

@@ -17,11 +17,13 @@ from handlers.context import Clock, SystemClock
 from handlers.exec.drivers import apparmor, exits, monitor, record, refusals, usage
 from handlers.exec.drivers.execs import Execs
 from handlers.exec.drivers.layout import Layout, remove_tree
+from handlers.exec.drivers.log_keeper import LogKeeper
 from handlers.exec.drivers.oci_runtime import OciRuntime
 from handlers.exec.drivers.output import OutputFiles
 from handlers.exec.drivers.removal import Removal
 from handlers.exec.drivers.sessions import StdinSession, connect
 from handlers.exec.drivers.waits import Waits
+from handlers.exec.log_options import LogPlan, Subject
 from handlers.exec.ports import ExecPlan, ExitStatus, LiveProcess, ProcessOutline, ProcessPlan, Session
 from handlers.exec.usage import Usage
 from handlers.instance import Instance
@@ -97,6 +99,7 @@ class ConmonRuntime(OutputFiles):
             self._layout, conmon, self._runtime, self._execs, self._waits, systemd_cgroup=systemd_cgroup
         )
         super().__init__(self._layout, self._clock)
+        self._log_keeper = LogKeeper(self)
 
     # ---- a container's first process
 
@@ -232,7 +235,7 @@ class ConmonRuntime(OutputFiles):
         await run_long(self._remove_files, container_id)  # gigabytes of output take seconds
 
     def _remove_files(self, container_id: str) -> None:
-        self._layout.output(container_id).unlink(missing_ok=True)
+        self.generations(container_id).remove()
         remove_tree(self._layout.exits(container_id))
         with contextlib.suppress(OSError):  # it is shared with the name files: who is last removes it
             self._layout.exits(container_id).parent.rmdir()
@@ -291,6 +294,16 @@ class ConmonRuntime(OutputFiles):
     async def update(self, container_id: str, resources: bytes) -> None:
         """Change the limits of a container that runs. Raises SystemFailure."""
         await self._runtime.update(self._record(container_id).runtime, container_id, resources)
+
+    # ---- its log
+
+    async def reach_log(self, plan: LogPlan, subject: Subject) -> None:
+        """See that a container's log target can be reached."""
+        await self._log_keeper.reach(plan, subject)
+
+    async def keep_log(self, container_id: str, plan: LogPlan, subject: Subject) -> None:
+        """Rotate the durable output and hand it on."""
+        await self._log_keeper.keep(container_id, plan, subject)
 
     # ---- execs
 

@@ -11,6 +11,7 @@ import anyio.to_thread
 from handlers.context import Clock
 from handlers.exec import output
 from handlers.exec.drivers import record
+from handlers.exec.drivers.generations import Generations, Place
 from handlers.exec.drivers.layout import Layout
 from handlers.exec.drivers.record import Record
 from handlers.exec.ports import LogQuery
@@ -22,6 +23,7 @@ from handlers.kernel.readiness import wait_any
 BLOCK_BYTES = 256 * 1024
 _TAIL_BLOCK_BYTES = 64 * 1024
 _UNWATCHED_POLL_S = 0.1
+_NOBODY = 1 << 62
 
 
 class OutputFiles:
@@ -32,6 +34,7 @@ class OutputFiles:
         self._time = clock
         self._beginnings: dict[str, anyio.Event] = {}
         self._watches = FileWatches()
+        self._reading: dict[str, dict[Reader, int]] = {}  # container id -> number of the file that each reader is at
 
     def run_begins(self, container_id: str) -> None:
         """Tell those who wait for a container's next run that its monitor is there."""
@@ -41,22 +44,84 @@ class OutputFiles:
 
     def output(self, container_id: str, query: LogQuery) -> AsyncIterator[bytes]:
         """Bytes for the wire; with `follow` until the present or next run has ended and all of it was read."""
-        path = self._files.output(container_id)
         follower = self._follower(container_id) if query.follow else None
-        is_live = self._present(container_id) is not None
-        return _read(path, query, None, follower, self._time, self._watches, is_live=is_live)
+        return self._read(container_id, query, None, follower, is_live=self._present(container_id) is not None)
 
     def output_position(self, container_id: str) -> int:
-        """Where the durable output ends now, in bytes."""
-        try:
-            return self._files.output(container_id).stat().st_size
-        except FileNotFoundError:
-            return 0
+        """Where the durable output ends now; it grows with the output."""
+        return self.generations(container_id).end().packed()
 
     def output_from(self, container_id: str, position: int, query: LogQuery) -> AsyncIterator[bytes]:
-        """Like `output` with `follow`, from a byte position. Which run is meant is settled now, not when it is read."""
-        path = self._files.output(container_id)
-        return _read(path, query, position, self._follower(container_id), self._time, self._watches, is_live=False)
+        """Like `output` with `follow`, from a position. Which run is meant is settled now, not when it is read."""
+        place = Place.unpacked(position) if position else Place(0)
+        return self._read(container_id, query, place, self._follower(container_id), is_live=False)
+
+    def generations(self, container_id: str) -> Generations:
+        """The files of a container's output."""
+        return Generations(self._files.output(container_id))
+
+    def monitor(self, container_id: str) -> ProcessHandle | None:
+        """The conmon of the present run, if it lives."""
+        found = record.read(self._files.run(container_id))
+        return found.monitor() if found else None
+
+    def control(self, container_id: str) -> Path:
+        """Where that conmon takes orders."""
+        return self._files.run(container_id) / "ctl"
+
+    def needed(self, container_id: str) -> int:
+        """The number of the oldest file that somebody still reads; larger than any when nobody does."""
+        return min(self._reading.get(container_id, {}).values(), default=_NOBODY)
+
+    async def _read(
+        self, container_id: str, query: LogQuery, place: Place | None, follower: "_Follower | None", *, is_live: bool
+    ) -> AsyncIterator[bytes]:
+        parser = output.Parser(query)
+        with ExitStack() as resources:
+            monitor = None
+            if follower is not None:
+                monitor = await follower.monitor(_seconds_left(query, self._time))
+                if monitor is not None:
+                    resources.enter_context(monitor)
+            reader = Reader(self.generations(container_id))
+            resources.callback(reader.close)
+            if not await anyio.to_thread.run_sync(reader.begin, query.tail, place):
+                return
+            numbers = self._reading.setdefault(container_id, {})
+            numbers[reader] = reader.number
+            resources.callback(self._leave, container_id, reader)
+            watch = self.watch(container_id, resources) if monitor is not None else None
+            while not parser.finished:
+                if watch is not None:
+                    watch.drain()
+                size, data = await anyio.to_thread.run_sync(_block, reader, parser, query)
+                numbers[reader] = reader.number
+                if data:
+                    yield data
+                if size:
+                    continue
+                if monitor is None:
+                    break
+                monitor = await _until_more(watch, monitor, _seconds_left(query, self._time))
+                if _seconds_left(query, self._time) == 0:
+                    return
+            if not parser.finished and not is_live:
+                rest = output.encode(parser.finish(), framed=query.framed)
+                if rest:
+                    yield rest
+
+    def _leave(self, container_id: str, reader: "Reader") -> None:
+        numbers = self._reading.get(container_id, {})
+        numbers.pop(reader, None)
+        if not numbers:
+            self._reading.pop(container_id, None)
+
+    def watch(self, container_id: str, resources: ExitStack) -> FileWatch | None:
+        """None where the host has no inotify instance left: then it is looked at ten times a second."""
+        try:
+            return resources.enter_context(self._watches.watch(self._files.output(container_id).parent))
+        except KernelRefused:
+            return None
 
     def _present(self, container_id: str) -> Record | None:
         """The run whose monitor lives."""
@@ -90,49 +155,6 @@ class _Follower:
         return self._run.monitor() if self._run else None
 
 
-async def _read(
-    path: Path,
-    query: LogQuery,
-    position: int | None,
-    follower: _Follower | None,
-    clock: Clock,
-    watches: FileWatches,
-    *,
-    is_live: bool,
-) -> AsyncIterator[bytes]:
-    parser = output.Parser(query)
-    with ExitStack() as resources:
-        monitor = None
-        if follower is not None:
-            monitor = await follower.monitor(_seconds_left(query, clock))
-            if monitor is not None:
-                resources.enter_context(monitor)
-        descriptor = await anyio.to_thread.run_sync(_open, path)
-        if descriptor is None:
-            return
-        resources.callback(os.close, descriptor)
-        watch = _watch(watches, path, resources) if monitor is not None else None
-        place = await anyio.to_thread.run_sync(_start, descriptor, query, position)
-        while not parser.finished:
-            if watch is not None:
-                watch.drain()
-            size, data = await anyio.to_thread.run_sync(_block, descriptor, place, parser, query)
-            place += size
-            if data:
-                yield data
-            if size:
-                continue
-            if monitor is None:
-                break
-            monitor = await _until_more(watch, monitor, _seconds_left(query, clock))
-            if _seconds_left(query, clock) == 0:
-                return
-        if not parser.finished and not is_live:
-            rest = output.encode(parser.finish(), framed=query.framed)
-            if rest:
-                yield rest
-
-
 async def _until_more(watch: FileWatch | None, monitor: ProcessHandle, left_s: float | None) -> ProcessHandle | None:
     """Wait for output, or for the end of the run: then None, and what was written last is still to be read."""
     if watch is None:
@@ -143,40 +165,80 @@ async def _until_more(watch: FileWatch | None, monitor: ProcessHandle, left_s: f
     return None if monitor.fileno() in ready else monitor
 
 
-def _watch(watches: FileWatches, path: Path, resources: ExitStack) -> FileWatch | None:
-    """None where the host has no inotify instance left: then it is looked at ten times a second."""
-    try:
-        return resources.enter_context(watches.watch(path))
-    except KernelRefused:
-        return None
-
-
 def _seconds_left(query: LogQuery, clock: Clock) -> float | None:
     if not query.until_ns:
         return None
     return max(0, query.until_ns - clock.now_ns()) / 1e9
 
 
-def _open(path: Path) -> int | None:
-    try:
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return None
+def _block(reader: "Reader", parser: output.Parser, query: LogQuery) -> tuple[int, bytes]:
+    """Who reads much at once gets it in large pieces; who asks for lines and reads little gets a piece for each."""
+    data = reader.more()
+    by_line = query.by_line and len(data) < BLOCK_BYTES
+    return len(data), output.encode(parser.feed(data, by_line=by_line), framed=query.framed)
 
 
-def _block(descriptor: int, place: int, parser: output.Parser, query: LogQuery) -> tuple[int, bytes]:
-    data = os.pread(descriptor, BLOCK_BYTES, place)
-    return len(data), output.encode(parser.feed(data), framed=query.framed)
+class Reader:
+    """Reads the files of an output one after another. Blocking."""
+
+    def __init__(self, generations: Generations) -> None:
+        self._generations = generations
+        self._descriptor = -1
+        self.number = 0
+        self.offset = 0
+
+    def begin(self, tail: int, place: Place | None) -> bool:
+        """Go to a place or, without one, to the last `tail` lines (-1: the beginning). False without any output."""
+        if place is None:
+            place = Place(self._generations.first()) if tail < 0 else self._tail(tail)
+        return self.open(place)
+
+    def open(self, place: Place) -> bool:
+        """Go to a place, or to what comes after it when it is gone. False without any output."""
+        opened = self._generations.open(place.number)
+        if opened is None:
+            return False
+        self.close()
+        self._descriptor, self.number = opened
+        self.offset = place.offset if self.number == place.number else 0
+        return True
+
+    def more(self) -> bytes:
+        """The next block; empty at the end of all that there is now."""
+        while not (data := os.pread(self._descriptor, BLOCK_BYTES, self.offset)):
+            if not self._generations.has_later(self.number):
+                return b""
+            # whatever was written to this file is in it now that there is a later one
+            data = os.pread(self._descriptor, BLOCK_BYTES, self.offset)
+            if data or not self.open(Place(self.number + 1)):
+                break
+        self.offset += len(data)
+        return data
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def _tail(self, lines: int) -> Place:
+        number, place = self._generations.present(), Place(0)
+        while (opened := self._generations.open(number)) is not None:
+            descriptor, number = opened
+            try:
+                offset, lines = tail_position(descriptor, lines)
+            finally:
+                os.close(descriptor)
+            place = Place(number, offset)
+            earlier = [each for each in self._generations.complete() if each < number]
+            if lines == 0 or not earlier:
+                break
+            number = max(earlier)
+        return place
 
 
-def _start(descriptor: int, query: LogQuery, position: int | None) -> int:
-    if position is not None:
-        return position
-    return 0 if query.tail < 0 else tail_position(descriptor, query.tail)
-
-
-def tail_position(descriptor: int, lines: int) -> int:
-    """Where the last `lines` lines of output begin; read from the end, block by block."""
+def tail_position(descriptor: int, lines: int) -> tuple[int, int]:
+    """Where the last `lines` lines of output begin, and how many there are too few; read from the end."""
     place = end = os.fstat(descriptor).st_size
     head = b""
     missing = lines
@@ -190,8 +252,8 @@ def tail_position(descriptor: int, lines: int) -> int:
             # a line of output is counted at its end; an end that isn't there yet counts at the last piece
             if output.ends_line(piece) or (last and output.ends_line(piece) is False):
                 if missing == 0:
-                    return end + 1
+                    return end + 1, 0
                 missing -= 1
             last = last and output.ends_line(piece) is None
             end -= len(piece) + 1
-    return 0
+    return 0, missing

@@ -149,7 +149,7 @@ async def test_logs_pass_the_query_on():
     assert answer.content_type == MULTIPLEXED_STREAM
     assert [chunk async for chunk in answer.chunks] == [b"out"]
     assert api.streams.queries == [
-        LogQuery(stderr=False, since_ns=100 * SECOND, until_ns=NOON, tail=5, timestamps=True, follow=True, framed=True)
+        LogQuery(stderr=False, since_ns=100 * SECOND, until_ns=NOON, tail=5, timestamps=True, follow=True, by_line=True)
     ]
 
 

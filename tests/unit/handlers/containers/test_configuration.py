@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from events.errors import EngineError, InvalidParameter, Unsupported
+from events.errors import EngineError, InvalidParameter
 from events.messages.container import (
     ContainerConfig,
     EndpointConfig,
@@ -268,10 +268,6 @@ def test_a_bad_configuration_is_refused_in_dockers_words(config, text):
         (HostConfig(shm_size=-1), "SHM size can not be less than 0"),
         (HostConfig(oom_score_adj=5000), "Invalid value 5000, range for oom score adj is [-1000, 1000]"),
         (HostConfig(security_opt=("foo=bar",)), 'invalid --security-opt 2: "foo=bar"'),
-        (
-            HostConfig(log_config=LogConfig(type="json-file", config={"zz": "1"})),
-            "unknown log opt 'zz' for json-file log driver",
-        ),
     ],
 )
 def test_a_bad_host_configuration_is_refused_in_dockers_words(host, text):
@@ -280,28 +276,13 @@ def test_a_bad_host_configuration_is_refused_in_dockers_words(host, text):
     assert str(refused.value) == text
 
 
-@pytest.mark.parametrize(
-    "host",
-    [
-        HostConfig(log_config=LogConfig(type="syslog")),
-    ],
-)
-def test_what_does_not_act_yet_is_refused(host):
-    with pytest.raises(Unsupported, match="not supported yet"):
-        plan(host=host)
-
-
 def test_what_is_accepted_without_effect_is_named():
     host = HostConfig(
         network_mode="host",
         port_bindings={"80/tcp": (PortBinding(host_port="80"),)},
-        log_config=LogConfig(type="json-file", config={"max-size": "1m"}),
     )
     warnings = plan(ContainerConfig(cmd=("x",)), host).warnings
-    assert warnings == (
-        "log options are not acted on yet: max-size",
-        "Published ports are discarded when using host network mode",
-    )
+    assert warnings == ("Published ports are discarded when using host network mode",)
 
 
 def test_nothing_secret_is_left_outside_the_secrets():
