@@ -9,6 +9,7 @@ import msgspec
 
 from daemon import host
 from daemon.config import Configuration
+from daemon.storage import MakeGraphDriver, choose_graph_driver
 from daemon.tools import Tools
 from events.errors import SystemFailure
 from handlers.containers.handler import ContainerHandler
@@ -30,10 +31,16 @@ from handlers.images.handler import ImageHandler
 from handlers.images.registry_settings import RegistrySettings
 from handlers.kernel import cgroups
 from handlers.kernel.namespaces import PinnedNamespaces
+from handlers.layers.drivers.aufs import Aufs
+from handlers.layers.drivers.btrfs import Btrfs
 from handlers.layers.drivers.container_files import HelperFiles
+from handlers.layers.drivers.devicemapper import DeviceMapper
+from handlers.layers.drivers.fuse_overlayfs import FuseOverlayfs
 from handlers.layers.drivers.overlay2 import Overlay2
 from handlers.layers.drivers.vfs import Vfs
+from handlers.layers.drivers.zfs import Zfs
 from handlers.layers.handler import LayerHandler
+from handlers.layers.ports import GraphDriver
 from handlers.networks.drivers.bridge import BridgeDriver
 from handlers.networks.drivers.forwarder import Forwarder
 from handlers.networks.drivers.name_files import HostNameFiles
@@ -46,8 +53,21 @@ from handlers.volumes.drivers.local import LocalDriver
 from handlers.volumes.handler import VolumeHandler
 
 LOGGER = logging.getLogger(__name__)
-GraphDrivers = Overlay2 | Vfs
-GRAPH_DRIVERS: dict[str, type[Overlay2] | type[Vfs]] = {"overlay2": Overlay2, "vfs": Vfs}
+GRAPH_DRIVERS: dict[str, MakeGraphDriver] = {
+    "overlay2": lambda root, options: Overlay2(root, options.size_bytes("overlay2.size")),
+    "fuse-overlayfs": lambda root, _: FuseOverlayfs(root),
+    "btrfs": lambda root, options: Btrfs(root, options.size_bytes("btrfs.min_space")),
+    "zfs": lambda root, options: Zfs(root, options.text("zfs.fsname")),
+    "devicemapper": lambda root, options: DeviceMapper(
+        root,
+        pool=options.text("dm.thinpooldev"),
+        base_bytes=options.size_bytes("dm.basesize"),
+        data_bytes=options.size_bytes("dm.loopdatasize"),
+        metadata_bytes=options.size_bytes("dm.loopmetadatasize"),
+    ),
+    "aufs": lambda root, _: Aufs(root),
+    "vfs": lambda root, _: Vfs(root),
+}
 
 
 class Composition(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,7 +76,8 @@ class Composition(msgspec.Struct, frozen=True, kw_only=True):
     handlers: Sequence[Handler]
     networks: NetworkHandler
     runtime: ConmonRuntime
-    graph: GraphDrivers
+    graph: GraphDriver
+    graph_choice: tuple[tuple[str, str], ...]  # why this one, for `docker info`
     files: HelperFiles
     probes: Probes
     content: ContentStore
@@ -81,8 +102,9 @@ async def compose(
     Raises SystemFailure when the host lacks what the storage driver needs.
     """
     instance = configuration.instance
-    graph = GRAPH_DRIVERS[configuration.storage_driver](instance.data_root / configuration.storage_driver)
-    await graph.prepare()
+    graph, graph_choice = await choose_graph_driver(
+        GRAPH_DRIVERS, instance.data_root, configuration.storage_driver, configuration.storage_options
+    )
     facts = await anyio.to_thread.run_sync(read_host_facts)
     profile = apparmor.DefaultProfile(tools.apparmor_parser)
     warnings = await load(profile, facts)
@@ -118,6 +140,7 @@ async def compose(
         networks=networks,
         runtime=runtime,
         graph=graph,
+        graph_choice=graph_choice,
         files=files,
         registries=sources,
         probes=Probes(runtime, facts, settings),
@@ -211,7 +234,6 @@ def limits(configuration: Configuration, facts: HostFacts) -> HostLimits:
         systemd_cgroup=configuration.cgroup_driver == "systemd",
         cpu_realtime=facts.cpu_realtime,
         cpu_realtime_runtime_us=configuration.cpu_realtime_runtime_us,
-        storage_driver=configuration.storage_driver,
         ipc_mode=configuration.default_ipc_mode,
         cgroupns_mode=configuration.default_cgroupns_mode,
         log=configuration.log,

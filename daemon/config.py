@@ -39,7 +39,8 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
     labels: tuple[str, ...]
     live_restore: bool
     shutdown_timeout_s: int  # -1: no limit
-    storage_driver: str
+    storage_driver: str  # "": whichever is fit
+    storage_options: dict[str, str]
     network: NetworkSettings
     registries: RegistrySettings
     runtimes: dict[str, str]  # name -> path, without the built-in runc
@@ -179,8 +180,9 @@ def _build(raw: dict[str, object], given: dict[str, object], path: Path) -> Conf
         live_restore=read.truth("live-restore", default=True),
         shutdown_timeout_s=read.get("shutdown-timeout", values.seconds, DEFAULT_SHUTDOWN_TIMEOUT_S),
         storage_driver=read.get(
-            "storage-driver", lambda value: values.choice(value, values.STORAGE_DRIVERS, "driver"), "overlay2"
+            "storage-driver", lambda value: values.choice(value, values.STORAGE_DRIVERS, "driver"), ""
         ),
+        storage_options=dict(read.all("storage-opts", values.storage_option)),
         network=directives.network(read),
         registries=directives.registries(read, path.parent),
         runtimes=runtimes,

@@ -354,7 +354,7 @@ class Daemon:
         layout = Layout(
             data_root=str(instance.data_root),
             exec_root=str(instance.exec_root),
-            storage_driver=self._configuration.storage_driver,
+            storage_driver=composition.graph.name,
         )
         return Engine(
             state=self._state,
@@ -395,7 +395,8 @@ class Daemon:
             self._tools,
             self._components,
             composition.facts,
-            composition.graph.describe(),
+            composition.graph.name,
+            (*composition.graph.describe(), *composition.graph_choice),
             self._log.id,
             composition.warnings,
         )

@@ -18,7 +18,7 @@ from handlers.networks.settings import AddressPool
 Value = TypeVar("Value")
 
 LOG_LEVELS = ("debug", "info", "warn", "error", "fatal")
-STORAGE_DRIVERS = ("overlay2", "vfs")
+STORAGE_DRIVERS = ("overlay2", "fuse-overlayfs", "btrfs", "zfs", "devicemapper", "aufs", "vfs")
 CGROUP_DRIVERS = ("cgroupfs", "systemd")
 ULIMITS = frozenset(
     "core cpu data fsize locks memlock msgqueue nice nofile nproc rss rtprio rttime sigpending stack".split()
@@ -218,6 +218,14 @@ def seccomp_profile(value: object) -> str:
     if name in ("", "builtin"):
         return ""
     return name if name == "unconfined" else readable(name).read_text()
+
+
+def storage_option(value: object) -> tuple[str, str]:
+    """name=value for the storage driver."""
+    name, separator, setting = text(value).partition("=")
+    if not separator or not name.strip():
+        raise ValueError(f"Unable to parse storage-opt key=value option {value}")
+    return name.strip().lower(), setting.strip()
 
 
 def size_bytes(value: object) -> int:

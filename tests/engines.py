@@ -162,7 +162,7 @@ class EngineUnderTest:
         prefix = self.names.link_prefix if self.shares_namespace else ""
         listed = self.inside("ip", "-br", "link").stdout.decode().splitlines()
         links = [line for line in listed if "@" in line and line.startswith(prefix)]
-        own = ("/netns", "/overlay2")  # made private once, where the host's mounts are shared
+        own = ("/netns", "/overlay2", "/fuse-overlayfs", "/d")  # made private once, where the host's mounts are shared
         left = [f"mount {mount}" for mount in mounts if not mount.endswith(own)] + processes + links
         return left + [str(path) for path in self._left_paths()]
 
@@ -170,7 +170,7 @@ class EngineUnderTest:
         """What only containers have."""
         for pattern in ("c/*", "r/*/*", "netns/*"):
             yield from self.exec_root.glob(pattern)
-        for pattern in ("containers/*", "overlay2/container-*"):
+        for pattern in ("containers/*", "*/container-*"):
             yield from self.data_root.glob(pattern)
         for root in (Path("/sys/fs/cgroup"), *Path("/sys/fs/cgroup").iterdir()):
             yield from (path for path in root.glob(f"{self.names.cgroup_parent.lstrip('/')}/*") if path.is_dir())

@@ -57,11 +57,15 @@ class ReleaseLayers(Command[None], frozen=True, kw_only=True):
 
 
 class CreateContainerLayer(Command[None], frozen=True, kw_only=True):
-    """Make a container's read-write layer upon `parent` (chain id, "" for none)."""
+    """Make a container's read-write layer upon `parent` (chain id, "" for none).
+
+    `options` are the container's storage options: `size` bounds what it can write.
+    """
 
     TYPE: ClassVar[str] = "layer.create_container_layer"
     container_id: str
     parent: str
+    options: dict[str, str] = {}
 
 
 class MountedLayer(msgspec.Struct, frozen=True, kw_only=True):

@@ -204,7 +204,7 @@ async def _steps(
     await context.send(AcquireImage(image_id=image.id, container_id=container_id))
     saga.begin("layer", lambda: context.send(RemoveContainerLayer(container_id=container_id)))
     parent = image.layers[-1] if image.layers else ""
-    await context.send(CreateContainerLayer(container_id=container_id, parent=parent))
+    await context.send(CreateContainerLayer(container_id=container_id, parent=parent, options=host.storage_opt))
     volumes = [point for point in requested.mounts if point.type == "volume"]
     for point in volumes:
         saga.begin("volume", _release(context, container_id, point))

@@ -24,7 +24,6 @@ class HostLimits(msgspec.Struct, frozen=True, kw_only=True):
     systemd_cgroup: bool = False
     cpu_realtime: bool = False  # the kernel shares out time of its real-time scheduler
     cpu_realtime_runtime_us: int = 0  # what all containers together may have of it
-    storage_driver: str = "overlay2"
     ipc_mode: str = "private"  # for containers that don't say
     cgroupns_mode: str = ""  # likewise; "": private with cgroup v2, else the host's
     log: LogConfig = LogConfig(type="json-file")

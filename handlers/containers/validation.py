@@ -298,16 +298,6 @@ def _check_ports(host: HostConfig, _: HostLimits) -> None:
                     raise InvalidParameter(f"invalid JSON: invalid port '{binding.host_port}'") from error
 
 
-def _check_storage(host: HostConfig, limits: HostLimits) -> None:
-    for option in host.storage_opt:
-        if option.lower() != "size":
-            raise InvalidParameter(f"Unknown option {option}")
-    if host.storage_opt and limits.storage_driver == "overlay2":
-        raise InvalidParameter("--storage-opt is supported only for overlay over xfs with 'pquota' mount option")
-    if host.storage_opt:
-        raise InvalidParameter(f"--storage-opt is not supported for {limits.storage_driver}")
-
-
 def _check_later(host: HostConfig, _: HostLimits) -> None:
     """What Docker has and this version doesn't: refused, so that nobody believes it acts."""
     if host.device_requests:
@@ -357,6 +347,5 @@ _CHECKS: tuple[Check, ...] = (
     _check_annotations,
     _check_security,
     _check_ports,
-    _check_storage,
     _check_later,
 )

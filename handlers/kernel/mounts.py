@@ -147,17 +147,20 @@ def mount_holding(path: str, known: tuple[MountPoint, ...]) -> MountPoint:
     return max(enumerate(holding), key=lambda item: (len(item[1].path), item[0]))[1]
 
 
-def make_private(path: str) -> None:
+def make_private(path: str) -> bool:
     """See to it that mounts made below a directory don't spread into other mount namespaces.
 
-    A directory on a private mount is left alone; otherwise it becomes a mount point of its own.
+    A directory on a private mount is left alone; otherwise it becomes a mount point of its own, and True is returned
+    when it wasn't one before.
     """
     holding = mount_holding(path, mounts())
     if not holding.propagation:
-        return
-    if holding.path != path:
+        return False
+    is_new = holding.path != path
+    if is_new:
         bind(path, path)
     mount("none", path, flags=MountFlag.PRIVATE)
+    return is_new
 
 
 def in_directory(path: str, function: Callable[[], Result]) -> Result:

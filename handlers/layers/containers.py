@@ -8,10 +8,11 @@ from handlers.turns import Turns
 
 
 async def create(context: Context, command: m.CreateContainerLayer, driver: GraphDriver, turns: Turns) -> None:
-    """Make a container's layer upon an image's topmost one. Raises NoSuchLayer."""
+    """Make a container's layer upon an image's topmost one. Raises NoSuchLayer, BadStorageOption."""
     cache_id = decide.container_cache_id(command.container_id)
     async with turns.of(cache_id):
-        await driver.create(cache_id, decide.lineage(context.state.layers, command.parent, driver.name))
+        lineage = decide.lineage(context.state.layers, command.parent, driver.name)
+        await driver.create(cache_id, lineage, command.options)
 
 
 async def mount(context: Context, command: m.MountContainerLayer, driver: GraphDriver, turns: Turns) -> m.MountedLayer:

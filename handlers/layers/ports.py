@@ -1,11 +1,14 @@
 """What the layer handler needs of a graph driver."""
 
-from collections.abc import Sequence
-from typing import Protocol, Self
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Final, Protocol, Self
 
 import msgspec
 
 from events.messages.layer import ArchivedChanges, ViewMount
+
+NO_OPTIONS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class Unpacked(msgspec.Struct, frozen=True, kw_only=True):
@@ -138,6 +141,9 @@ class GraphDriver(Protocol):
 
     name: str
 
+    async def prepare(self) -> None:
+        """Before anything else: make what the driver keeps on disk. Raises SystemFailure that says what is missing."""
+
     async def unpack(self, cache_id: str, lineage: Sequence[str], path: str, offset: int, length: int) -> Unpacked:
         """Fill a new layer from a tar (plain, gzip, zstd) at `offset` of a file, `length` bytes (-1: the rest).
 
@@ -145,8 +151,12 @@ class GraphDriver(Protocol):
         The layer is on disk (fsync) when this returns; on failure nothing of it is left.
         """
 
-    async def create(self, cache_id: str, lineage: Sequence[str]) -> None:
-        """Make an empty read-write layer."""
+    async def create(self, cache_id: str, lineage: Sequence[str], options: Mapping[str, str] = NO_OPTIONS) -> None:
+        """Make an empty read-write layer.
+
+        `options` are a container's storage options; the one there is, `size`, bounds what can be written (`10G`).
+        Raises SystemFailure, in Docker's words, where the driver or its file system can't.
+        """
 
     async def mount(self, cache_id: str, lineage: Sequence[str]) -> str:
         """Mount a read-write layer and return the absolute path of its merged tree; mounted already is fine."""
@@ -155,13 +165,13 @@ class GraphDriver(Protocol):
         """Undo `mount`."""
 
     async def remove(self, cache_id: str) -> None:
-        """Unmount and delete a layer with all that is in it."""
+        """Unmount and delete a layer with all that is in it. Layers that stand on it should be gone."""
 
-    def tree(self, cache_id: str, lineage: Sequence[str]) -> Tree:
-        """Where a read-write layer is, whether it is there or not."""
+    async def tree(self, cache_id: str, lineage: Sequence[str]) -> Tree:
+        """Where a read-write layer is. What has to be mounted to be seen is, and stays until `unmount` or `remove`."""
 
-    def origin(self, cache_id: str) -> Origin:
-        """Where what `unpack` has made is, whether it is there or not."""
+    async def origin(self, cache_id: str) -> Origin:
+        """Where what `unpack` has made is. What has to be mounted to be seen is, and stays until `remove`."""
 
     async def list(self) -> frozenset[str]:
         """Cache ids of everything that is on disk, complete or not."""

@@ -34,12 +34,21 @@ async def _settle(context: Context, chain: str, driver: GraphDriver, turns: Turn
 
 
 async def _remove_orphans(context: Context, driver: GraphDriver) -> None:
+    """Again and again while it gets on: some drivers can't remove what another layer stands on."""
     present = await driver.list()  # before the state is read: what is made meanwhile isn't in it
-    for cache_id in sorted(present - decide.known_cache_ids(context.state)):
-        try:
-            with anyio.fail_after(OBJECT_LIMIT_S):
-                await driver.remove(cache_id)
-        except (EngineError, TimeoutError):
-            LOGGER.exception("directory %s of the storage driver can't be removed", cache_id)
-        else:
-            await context.append("system/engine", OrphanRemoved(kind="directory", name=cache_id))
+    orphans = sorted(present - decide.known_cache_ids(context.state))
+    while left := [cache_id for cache_id in orphans if not await _remove_orphan(context, cache_id, driver)]:
+        if len(left) == len(orphans):
+            return
+        orphans = left
+
+
+async def _remove_orphan(context: Context, cache_id: str, driver: GraphDriver) -> bool:
+    try:
+        with anyio.fail_after(OBJECT_LIMIT_S):
+            await driver.remove(cache_id)
+    except (EngineError, TimeoutError):
+        LOGGER.exception("directory %s of the storage driver can't be removed", cache_id)
+        return False
+    await context.append("system/engine", OrphanRemoved(kind="directory", name=cache_id))
+    return True

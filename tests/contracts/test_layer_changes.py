@@ -13,23 +13,34 @@ import pytest
 from events.errors import Forbidden, InvalidParameter, NotFound
 from events.messages.layer import ViewMount
 from handlers.kernel import mounts
+from handlers.layers.drivers.btrfs import Btrfs
 from handlers.layers.drivers.container_files import HelperFiles
+from handlers.layers.drivers.fuse_overlayfs import FuseOverlayfs
 from handlers.layers.drivers.overlay2 import Overlay2
 from handlers.layers.drivers.vfs import Vfs
-from handlers.layers.ports import Extraction, PathStat, Subject
+from handlers.layers.drivers.zfs import Zfs
+from handlers.layers.ports import Extraction, GraphDriver, PathStat, Subject
 from tests.fakes.tars import TarBuilder, gzipped
+from tests.filesystems import Grounds
 
 pytestmark = pytest.mark.root
-DRIVERS: dict[str, Callable[[Path], Overlay2 | Vfs]] = {"overlay2": Overlay2, "vfs": Vfs}
+DRIVERS: dict[str, Callable[[Path], GraphDriver]] = {
+    "overlay2": Overlay2,
+    "fuse-overlayfs": FuseOverlayfs,
+    "vfs": Vfs,
+    "btrfs": Btrfs,
+    "zfs": Zfs,
+}
 CAPABILITY = bytes.fromhex("0100000200040000000000000000000000000000")
 MODIFIED, ADDED, DELETED = 0, 1, 2
+on_two_kinds = pytest.mark.parametrize("case", ["overlay2", "vfs"], indirect=True)  # the others look no different
 LOWER, UPPER, CONTAINER = "a" * 64, "b" * 64, "container-c"
 
 
 class Case:
     """A container's layer upon two of an image."""
 
-    def __init__(self, driver: Overlay2 | Vfs, directory: Path) -> None:
+    def __init__(self, driver: GraphDriver, directory: Path) -> None:
         self.driver, self.directory = driver, directory
         self.files = HelperFiles(driver, directory / "names")
         self.root = Path()
@@ -80,7 +91,8 @@ class Case:
         return found, await opened(chunks)
 
     async def end(self) -> None:
-        for cache_id in await self.driver.list():
+        present = await self.driver.list()
+        for cache_id in sorted(present, reverse=True):  # the container's, then the upper one
             await self.driver.remove(cache_id)
         mounts.unmount(str(self.directory / "driver"))
 
@@ -90,8 +102,8 @@ async def opened(chunks: AsyncIterator[bytes]) -> tarfile.TarFile:
 
 
 @pytest.fixture(params=DRIVERS)
-async def case(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Case]:
-    made = Case(DRIVERS[request.param](tmp_path / "driver"), tmp_path)
+async def case(request: pytest.FixtureRequest, tmp_path: Path, grounds: Grounds) -> AsyncIterator[Case]:
+    made = Case(DRIVERS[request.param](grounds.root(request.param, tmp_path) / "driver"), tmp_path)
     try:
         await made.begin()
         yield made
@@ -170,6 +182,7 @@ async def test_changes_are_the_same_once_the_layer_is_unmounted(case):
     assert await case.changes() == before == {"/new": ADDED}
 
 
+@on_two_kinds
 async def test_an_absent_path(case):
     for path in ("/nosuch", "/etc/nosuch/further"):
         with pytest.raises(NotFound):
@@ -180,6 +193,7 @@ async def test_an_absent_path(case):
         await case.files.stat(case.subject(), "/etc/passwd/")
 
 
+@on_two_kinds
 async def test_a_link_is_itself_and_tells_where_it_leads(case):
     found = await case.files.stat(case.subject(), "/link")
     assert (found.name, stat.S_ISLNK(found.mode), found.link_target) == ("link", True, "/etc")
@@ -189,6 +203,7 @@ async def test_a_link_is_itself_and_tells_where_it_leads(case):
     assert stat.S_ISDIR(behind.mode)
 
 
+@on_two_kinds
 async def test_archives_are_named_after_what_was_asked_for(case):
     for path, expected in {
         "/etc": ["etc", "etc/group", "etc/passwd"],
@@ -204,6 +219,7 @@ async def test_archives_are_named_after_what_was_asked_for(case):
     assert tar.getmember("link").linkname == "/etc"
 
 
+@on_two_kinds
 async def test_all_kinds_of_files_leave_as_they_are(case):
     place = case.root / "kinds"
     place.mkdir(mode=0o1777)
@@ -235,6 +251,7 @@ async def test_names_that_are_no_text(case):
     assert any("\N{REPLACEMENT CHARACTER}" in path for path in await case.changes())
 
 
+@on_two_kinds
 async def test_files_come_in(case):
     archive = TarBuilder().directory("d/", mode=0o750, uid=3, gid=4).file("d/f", "hi", mode=0o640, uid=7, gid=8)
     await case.extract(archive.bytes(), "/old")
@@ -255,6 +272,7 @@ async def test_files_come_into_a_layer_that_is_not_mounted(case):
     assert (root / "etc/new").read_text() == "hi"
 
 
+@on_two_kinds
 async def test_an_owner_for_everything(case):
     await case.extract(TarBuilder().file("mine", "", uid=5, gid=6).bytes(), "/", owner="web")
     await case.extract(TarBuilder().file("ours", "", uid=5, gid=6).bytes(), "/", owner="web:team")
@@ -267,6 +285,7 @@ async def test_an_owner_for_everything(case):
         await case.extract(TarBuilder().file("x", "").bytes(), "/", owner="nobody-here")
 
 
+@on_two_kinds
 async def test_kinds_that_would_change(case):
     over_directory, over_file = TarBuilder().file("old", "x").bytes(), TarBuilder().directory("upper/").bytes()
     with pytest.raises(InvalidParameter, match="cannot overwrite directory"):
@@ -279,6 +298,7 @@ async def test_kinds_that_would_change(case):
     assert (case.root / "upper").is_dir()
 
 
+@on_two_kinds
 async def test_what_cannot_be_extracted(case):
     with pytest.raises(NotFound):
         await case.extract(TarBuilder().file("x", "").bytes(), "/nosuch")
@@ -307,6 +327,7 @@ async def test_read_only_places(case, tmp_path):
 
 
 @pytest.mark.parametrize("mounted", [True, False])
+@on_two_kinds
 async def test_mounts_are_seen_as_the_container_sees_them(case, tmp_path, mounted):
     if not mounted:
         await case.driver.unmount(CONTAINER)
@@ -324,6 +345,7 @@ async def test_mounts_are_seen_as_the_container_sees_them(case, tmp_path, mounte
         assert tar.getnames() == ["here", "here/file"]
 
 
+@on_two_kinds
 async def test_an_export_is_the_whole_tree(case):
     (case.root / "new").write_text("x")
     (case.root / "old/one").unlink()
@@ -332,6 +354,7 @@ async def test_an_export_is_the_whole_tree(case):
     assert "old/one" not in tar.getnames()
 
 
+@on_two_kinds
 async def test_a_stream_that_is_left_ends_its_process(case):
     (case.root / "large").write_bytes(bytes(8_000_000))
     chunks = await case.files.export(case.subject())
@@ -339,6 +362,7 @@ async def test_a_stream_that_is_left_ends_its_process(case):
     await chunks.aclose()
 
 
+@on_two_kinds
 async def test_links_and_their_races_lead_nowhere_outside(case, tmp_path):
     secret = tmp_path / "secret"
     secret.mkdir()

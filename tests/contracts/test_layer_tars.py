@@ -15,6 +15,7 @@ from handlers.kernel import mounts
 from handlers.layers.drivers.container_files import HelperFiles
 from tests.contracts.test_layer_changes import DRIVERS
 from tests.fakes.tars import TarBuilder, digest
+from tests.filesystems import Grounds
 
 pytestmark = pytest.mark.root
 LOWER, UPPER = "a" * 64, "b" * 64
@@ -23,8 +24,8 @@ LOWER, UPPER = "a" * 64, "b" * 64
 class Store:
     """A driver with layers that came from tars."""
 
-    def __init__(self, name: str, directory: Path) -> None:
-        self.driver = DRIVERS[name](directory / "driver")
+    def __init__(self, name: str, directory: Path, ground: Path) -> None:
+        self.driver = DRIVERS[name](ground / "driver")
         self.files = HelperFiles(self.driver, directory)
         self.directory = directory
 
@@ -38,13 +39,13 @@ class Store:
 
 
 @pytest.fixture(params=DRIVERS)
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
-    made = Store(request.param, tmp_path)
+async def store(request: pytest.FixtureRequest, tmp_path: Path, grounds: Grounds) -> AsyncIterator[Store]:
+    made = Store(request.param, tmp_path, grounds.root(request.param, tmp_path))
     await made.driver.prepare()
     try:
         yield made
     finally:
-        for cache_id in await made.driver.list():
+        for cache_id in sorted(await made.driver.list(), reverse=True):
             await made.driver.remove(cache_id)
         mounts.unmount(str(tmp_path / "driver"))
 
@@ -107,7 +108,7 @@ async def test_another_digest_breaks_the_tar_off(store):
 
 async def test_a_layer_whose_tar_was_not_kept(store):
     await store.unpack(LOWER, (), lower())
-    await anyio.Path(store.driver.origin(LOWER).skeleton).unlink()
+    await anyio.Path((await store.driver.origin(LOWER)).skeleton).unlink()
     with pytest.raises(SystemFailure, match="unpacked before their archives were kept"):
         await store.files.tar_size(LOWER)
     with pytest.raises(SystemFailure):
@@ -116,6 +117,7 @@ async def test_a_layer_whose_tar_was_not_kept(store):
 
 async def test_nothing_is_left_of_a_removed_layer(store):
     await store.unpack(LOWER, (), lower())
+    skeleton = (await store.driver.origin(LOWER)).skeleton
     await store.driver.remove(LOWER)
-    assert not await anyio.Path(store.driver.origin(LOWER).skeleton).exists()
+    assert not await anyio.Path(skeleton).exists()
     assert LOWER not in await store.driver.list()

@@ -1,5 +1,6 @@
 """Trees as a container can make them, deeper than any path and than Python's stack."""
 
+import errno
 import os
 from pathlib import Path
 
@@ -11,7 +12,11 @@ def dig(directory: Path) -> None:
     directory.mkdir(exist_ok=True)
     descriptor = os.open(directory, os.O_RDONLY)
     for _ in range(DEPTH):
-        os.mkdir("directory", dir_fd=descriptor)
+        try:
+            os.mkdir("directory", dir_fd=descriptor)
+        except OSError as error:
+            assert error.errno == errno.ENAMETOOLONG  # noqa: PT017 - FUSE goes no deeper
+            break
         deeper = os.open("directory", os.O_RDONLY, dir_fd=descriptor)
         os.close(descriptor)
         descriptor = deeper

@@ -4,7 +4,7 @@ import hashlib
 import os
 import posixpath
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import anyio
@@ -14,7 +14,8 @@ from typing_extensions import override
 from events.errors import InvalidParameter, SystemFailure
 from handlers.compression import CutShort, blocks
 from handlers.kernel.trees import delete_tree
-from handlers.layers.ports import Origin, Unpacked
+from handlers.layers.drivers.quota import refuse
+from handlers.layers.ports import NO_OPTIONS, Origin, Unpacked
 from handlers.layers.ports import Tree as DiskTree
 
 
@@ -53,8 +54,9 @@ class FakeGraphDriver:
         self._layers[cache_id] = tree
         return Unpacked(diff_id=f"sha256:{hashlib.sha256(content).hexdigest()}", size_bytes=size)
 
-    async def create(self, cache_id: str, lineage: Sequence[str]) -> None:
+    async def create(self, cache_id: str, lineage: Sequence[str], options: Mapping[str, str] = NO_OPTIONS) -> None:
         """See `GraphDriver.create`."""
+        refuse(options, "--storage-opt is not supported")
         if cache_id in self._layers:
             raise SystemFailure(f"layer {cache_id} exists")
         self._layers[cache_id] = dict(self._below(lineage))
@@ -77,11 +79,11 @@ class FakeGraphDriver:
         self._layers.pop(cache_id, None)
         delete_tree(self._root / cache_id)
 
-    def tree(self, cache_id: str, lineage: Sequence[str]) -> DiskTree:
+    async def tree(self, cache_id: str, lineage: Sequence[str]) -> DiskTree:
         """See `GraphDriver.tree`. There once it was mounted; the layers below are nowhere."""
         return DiskTree(own=str(self._root / cache_id))
 
-    def origin(self, cache_id: str) -> Origin:
+    async def origin(self, cache_id: str) -> Origin:
         """See `GraphDriver.origin`. Tars aren't kept."""
         return Origin(directory=str(self._root / cache_id), skeleton=str(self._root / f"{cache_id}.skeleton"))
 
@@ -115,8 +117,8 @@ class PausingDriver(FakeGraphDriver):
         return unpacked
 
     @override
-    async def create(self, cache_id: str, lineage: Sequence[str]) -> None:
-        await super().create(cache_id, lineage)
+    async def create(self, cache_id: str, lineage: Sequence[str], options: Mapping[str, str] = NO_OPTIONS) -> None:
+        await super().create(cache_id, lineage, options)
         await self._pause()
 
     async def _pause(self) -> None:

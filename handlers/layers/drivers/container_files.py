@@ -57,10 +57,10 @@ class TarNotKept(SystemFailure):
 class Trees(Protocol):
     """What is needed of a graph driver here."""
 
-    def tree(self, cache_id: str, lineage: Sequence[str]) -> Tree:
+    async def tree(self, cache_id: str, lineage: Sequence[str]) -> Tree:
         """See `GraphDriver.tree`."""
 
-    def origin(self, cache_id: str) -> Origin:
+    async def origin(self, cache_id: str) -> Origin:
         """See `GraphDriver.origin`."""
 
 
@@ -73,25 +73,25 @@ class HelperFiles:
 
     async def stat(self, subject: Subject, path: str) -> PathStat:
         """See `ContainerFiles.stat`."""
-        return await self._ask(self._request("stat", subject, path=path), PathStat)
+        return await self._ask(await self._request("stat", subject, path=path), PathStat)
 
     async def archive(self, subject: Subject, path: str) -> tuple[PathStat, Chunks]:
         """See `ContainerFiles.archive`."""
-        answer, chunks = await self._stream(self._request("archive", subject, path=path))
+        answer, chunks = await self._stream(await self._request("archive", subject, path=path))
         return msgspec.convert(answer, PathStat), chunks
 
     async def extract(self, subject: Subject, extraction: Extraction) -> None:
         """See `ContainerFiles.extract`."""
-        await self._ask(self._request("extract", subject, extraction=extraction), dict)
+        await self._ask(await self._request("extract", subject, extraction=extraction), dict)
 
     async def export(self, subject: Subject) -> Chunks:
         """See `ContainerFiles.export`."""
-        _, chunks = await self._stream(self._request("export", subject))
+        _, chunks = await self._stream(await self._request("export", subject))
         return chunks
 
     async def tar_size(self, cache_id: str) -> int:
         """See `LayerTars.tar_size`."""
-        origin = self._graph.origin(cache_id)
+        origin = await self._graph.origin(cache_id)
         try:
             return await run_sync(tar_size, Path(origin.skeleton))
         except FileNotFoundError as error:
@@ -99,7 +99,7 @@ class HelperFiles:
 
     async def tar(self, cache_id: str, diff_id: str) -> Chunks:
         """See `LayerTars.tar`."""
-        origin = self._graph.origin(cache_id)
+        origin = await self._graph.origin(cache_id)
         request = Request(
             what="tar",
             tree=Tree(own=origin.directory),
@@ -113,17 +113,19 @@ class HelperFiles:
 
     async def archive_changes(self, subject: Subject, path: str) -> ArchivedChanges:
         """See `ContainerFiles.archive_changes`."""
-        return await self._ask(self._request("archive_changes", subject, path=path), ArchivedChanges)
+        return await self._ask(await self._request("archive_changes", subject, path=path), ArchivedChanges)
 
     async def changes(self, subject: Subject) -> tuple[Change, ...]:
         """See `ContainerFiles.changes`."""
-        found = await self._ask(self._request("changes", subject), list[tuple[str, int]])
+        found = await self._ask(await self._request("changes", subject), list[tuple[str, int]])
         return tuple(Change(path, kind) for path, kind in found)
 
-    def _request(self, what: str, subject: Subject, *, path: str = "", extraction: Extraction | None = None) -> Request:
+    async def _request(
+        self, what: str, subject: Subject, *, path: str = "", extraction: Extraction | None = None
+    ) -> Request:
         return Request(
             what=what,
-            tree=self._graph.tree(container_cache_id(subject.container_id), subject.lineage),
+            tree=await self._graph.tree(container_cache_id(subject.container_id), subject.lineage),
             subject=self._with_name_files(subject),
             path=path,
             extraction=extraction,

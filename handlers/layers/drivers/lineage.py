@@ -11,7 +11,7 @@ import stat
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from handlers.layers.drivers.whiteouts import OVERLAY_ATTRIBUTES, OVERLAY_OPAQUE
+from handlers.layers.drivers.whiteouts import OPAQUE, OVERLAY_ATTRIBUTES, OVERLAY_OPAQUE, PREFIX
 
 _ABSENT = (errno.ENOENT,)
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -59,7 +59,7 @@ def _open_below(root: int, path: str) -> tuple[int | None, bool]:
         try:
             following = os.open(component, _OPEN, dir_fd=descriptor)
         except OSError as error:
-            hides = hides or error.errno not in _ABSENT
+            hides = hides or error.errno not in _ABSENT or _has(descriptor, PREFIX + component)
             os.close(descriptor)
             return None, hides
         os.close(descriptor)
@@ -72,7 +72,16 @@ def _is_opaque(descriptor: int) -> bool:
     try:
         return os.getxattr(descriptor, OVERLAY_OPAQUE) == b"y"
     except OSError:
+        return _has(descriptor, OPAQUE)
+
+
+def _has(descriptor: int, name: str) -> bool:
+    """Whether a directory has an entry; only aufs layers have any that begin with `.wh.`."""
+    try:
+        os.stat(name, dir_fd=descriptor, follow_symlinks=False)
+    except OSError:
         return False
+    return True
 
 
 def _metadata(descriptor: int) -> Metadata:

@@ -1,99 +1,58 @@
 """The graph driver `overlay2`: layers as directories, stacked by the kernel's overlayfs; the default.
 
-    <root>/<cache id>/diff     the layer's own entries
-    <root>/<cache id>/skeleton the rest of the layer's tar (`skeletons.py`); read-only layers only
-    <root>/<cache id>/work     overlayfs's scratch space      } read-write layers only
-    <root>/<cache id>/merged   where the stack is mounted     }
-    <root>/l/<short name>      link to ../<cache id>/diff; short, so that 127 of them fit into one page of options
+    <root>/<cache id>/{diff,work,merged}    see `stacked.py`
+    <root>/l/<short name>                   link to ../<cache id>/diff; 127 of them fit into one page of options
+    <root>/l/empty                          the lower directory of a container without an image
 
 The short name is derived from the cache id, so nothing has to be read to mount.
 """
 
 import hashlib
-import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import ClassVar
 
-import anyio
-from anyio.to_thread import run_sync
+from typing_extensions import override
 
-from events.errors import SystemFailure
 from handlers.kernel import mounts
 from handlers.kernel.calls import attempt
-from handlers.kernel.threads import run_long
-from handlers.kernel.trees import delete_tree
 from handlers.layers.drivers import overlay_check
-from handlers.layers.drivers.lineage import Lineage
-from handlers.layers.drivers.trees import adorn_directory
-from handlers.layers.drivers.unpacking import unpack
-from handlers.layers.ports import Origin, Tree, Unpacked
+from handlers.layers.drivers.project_quota import ProjectQuota
+from handlers.layers.drivers.quota import BadStorageOption, requested_size
+from handlers.layers.drivers.stacked import Stacked
+from handlers.layers.drivers.unpacking import Marks
+from handlers.layers.ports import Tree
 
-MAXIMUM_DEPTH = 127
 _LINKS = "l"
-_SKELETON = "skeleton"
-_UNDO_LIMIT_S = 120.0
 
 
-class TooDeep(SystemFailure):
-    """More layers than Docker allows in a stack."""
-
-    def __init__(self) -> None:
-        super().__init__("max depth exceeded")
-
-
-class Overlay2:
-    """Stacks layers by overlayfs below `<root>`; call `prepare` before anything else."""
+class Overlay2(Stacked):
+    """Stacks layers by overlayfs below `<root>`. `default_size_bytes` bounds containers that don't say (0: nothing)."""
 
     name = "overlay2"
+    marks: ClassVar[Marks] = "overlay"
+    own_names = frozenset((_LINKS,))
 
-    def __init__(self, root: Path) -> None:
-        self._root = root
+    def __init__(self, root: Path, default_size_bytes: int = 0) -> None:
+        super().__init__(root)
+        self._default_size_bytes = default_size_bytes
         self._options = ""
         self._filesystem = ""
+        self._quota: ProjectQuota | None = None
 
-    async def prepare(self) -> None:
-        """Make the directories and try overlayfs out. Raises SystemFailure that says what is missing."""
-        await run_sync(self._prepare)
+    @override
+    def describe(self) -> tuple[tuple[str, str], ...]:
+        return (
+            ("Backing Filesystem", self._filesystem),
+            ("Supports d_type", "true"),
+            ("Using metacopy", "false"),
+            ("Native Overlay Diff", "true"),
+            ("userxattr", "false"),
+        )
 
-    async def unpack(self, cache_id: str, lineage: Sequence[str], path: str, offset: int, length: int) -> Unpacked:
-        """See `GraphDriver.unpack`."""
-        _check_depth(lineage)
-        try:
-            await run_sync(self._make, cache_id)
-            return await unpack(
-                path,
-                offset,
-                length,
-                directory=self._diff(cache_id),
-                skeleton=self._root / cache_id / _SKELETON,
-                lineage=tuple(self._diff(lower) for lower in lineage),
-                marks=True,
-            )
-        except BaseException:
-            with anyio.move_on_after(_UNDO_LIMIT_S, shield=True):
-                await self.remove(cache_id)
-            raise
-
-    async def create(self, cache_id: str, lineage: Sequence[str]) -> None:
-        """See `GraphDriver.create`. The root directory takes its owner and mode from the layer below."""
-        _check_depth(lineage)
-        await run_sync(self._create, cache_id, tuple(lineage))
-
-    async def mount(self, cache_id: str, lineage: Sequence[str]) -> str:
-        """See `GraphDriver.mount`."""
-        return await run_sync(self._mount, cache_id, tuple(lineage))
-
-    async def unmount(self, cache_id: str) -> None:
-        """See `GraphDriver.unmount`. Lazy: what still uses the tree keeps it until it ends."""
-        await run_sync(mounts.unmount, str(self._merged(cache_id)))
-
-    async def remove(self, cache_id: str) -> None:
-        """See `GraphDriver.remove`."""
-        await run_long(self._remove, cache_id)
-
-    def tree(self, cache_id: str, lineage: Sequence[str]) -> Tree:
-        """See `GraphDriver.tree`."""
+    @override
+    async def tree(self, cache_id: str, lineage: Sequence[str]) -> Tree:
         return Tree(
             own=str(self._diff(cache_id)),
             below=tuple(str(self._diff(lower)) for lower in lineage),
@@ -105,78 +64,52 @@ class Overlay2:
             options=self._options,
         )
 
-    def origin(self, cache_id: str) -> Origin:
-        """See `GraphDriver.origin`."""
-        return Origin(directory=str(self._diff(cache_id)), skeleton=str(self._root / cache_id / _SKELETON))
-
-    async def list(self) -> frozenset[str]:
-        """See `GraphDriver.list`."""
-        with attempt(f"list {self._root}"):
-            return frozenset(await run_sync(os.listdir, self._root)) - {_LINKS}
-
-    def describe(self) -> tuple[tuple[str, str], ...]:
-        """See `GraphDriver.describe`."""
-        return (
-            ("Backing Filesystem", self._filesystem),
-            ("Supports d_type", "true"),
-            ("Using metacopy", "false"),
-            ("Native Overlay Diff", "true"),
-            ("userxattr", "false"),
-        )
-
+    @override
     def _prepare(self) -> None:
+        self._make_root()
         with attempt(f"make {self._root}"):
-            self._root.mkdir(parents=True, exist_ok=True, mode=0o710)
             (self._root / _LINKS).mkdir(exist_ok=True, mode=0o700)
             (self._root / _LINKS / overlay_check.EMPTY).mkdir(exist_ok=True)
-            self._root = self._root.resolve()
-        mounts.make_private(str(self._root))
         self._options = overlay_check.safe_options()
         overlay_check.check(self._root, self._options)
         self._filesystem = overlay_check.backing_filesystem(self._root)
+        self._quota = ProjectQuota.of(self._root)
+        self._size({"size": str(self._default_size_bytes)} if self._default_size_bytes else {})
 
+    @override
+    def _size(self, options: Mapping[str, str]) -> int:
+        size_bytes = requested_size(options) or self._default_size_bytes
+        if size_bytes and self._quota is None:
+            raise BadStorageOption("--storage-opt is supported only for overlay over xfs with 'pquota' mount option")
+        return size_bytes
+
+    @override
+    def _create(self, cache_id: str, lineage: tuple[str, ...], size_bytes: int) -> None:
+        super()._create(cache_id, lineage, size_bytes)
+        if size_bytes and self._quota is not None:
+            self._quota.limit(self._root / cache_id, size_bytes)
+
+    @override
     def _make(self, cache_id: str) -> None:
+        super()._make(cache_id)
         with attempt(f"make layer {cache_id}"):
-            (self._root / cache_id).mkdir(mode=0o710)
-            self._diff(cache_id).mkdir(mode=0o755)
-            self._diff(cache_id).chmod(0o755)
             self._link(cache_id).symlink_to(f"../{cache_id}/diff")
 
-    def _create(self, cache_id: str, lineage: tuple[str, ...]) -> None:
-        self._make(cache_id)
-        with attempt(f"make layer {cache_id}"):
-            for name in ("work", "merged"):
-                (self._root / cache_id / name).mkdir(mode=0o700)
-            inherited = Lineage([str(self._diff(lower)) for lower in lineage[:1]])
-            try:
-                adorn_directory(self._diff(cache_id), inherited.directory(""))
-            finally:
-                inherited.close()
-
-    def _mount(self, cache_id: str, lineage: tuple[str, ...]) -> str:
-        merged = self._merged(cache_id)
-        if mounts.is_mounted(str(merged)):
-            return str(merged)
-        names = _link_names(lineage)
-        options = f"lowerdir={':'.join(names)},upperdir={cache_id}/diff,workdir={cache_id}/work{self._options}"
+    @override
+    def _stack(self, cache_id: str, lineage: tuple[str, ...]) -> None:
+        options = (
+            f"lowerdir={':'.join(_link_names(lineage))},upperdir={cache_id}/diff,workdir={cache_id}/work{self._options}"
+        )
         mounts.in_directory(
             str(self._root),
             lambda: mounts.mount("overlay", f"{cache_id}/merged", filesystem="overlay", options=options),
         )
-        return str(merged)
 
+    @override
     def _remove(self, cache_id: str) -> None:
-        mounts.unmount(str(self._merged(cache_id)))
-        with attempt(f"remove layer {cache_id}"):
-            with suppress(FileNotFoundError):
-                self._link(cache_id).unlink()
-            delete_tree(self._root / cache_id)
-
-    def _diff(self, cache_id: str) -> Path:
-        return self._root / cache_id / "diff"
-
-    def _merged(self, cache_id: str) -> Path:
-        return self._root / cache_id / "merged"
+        with attempt(f"remove layer {cache_id}"), suppress(FileNotFoundError):
+            self._link(cache_id).unlink()
+        super()._remove(cache_id)
 
     def _link(self, cache_id: str) -> Path:
         return self._root / _LINKS / short_name(cache_id)
@@ -190,8 +123,3 @@ def short_name(cache_id: str) -> str:
 def _link_names(lineage: Sequence[str]) -> tuple[str, ...]:
     """Lower directories relative to the root, top first; never none, which overlayfs doesn't take."""
     return tuple(f"{_LINKS}/{short_name(lower)}" for lower in lineage) or (f"{_LINKS}/{overlay_check.EMPTY}",)
-
-
-def _check_depth(lineage: Sequence[str]) -> None:
-    if len(lineage) > MAXIMUM_DEPTH:
-        raise TooDeep

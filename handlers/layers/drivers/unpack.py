@@ -23,7 +23,7 @@ from handlers.layers.drivers.entries import Stream, entries
 from handlers.layers.drivers.extraction import Extraction
 from handlers.layers.drivers.lineage import Lineage
 from handlers.layers.drivers.skeletons import SkeletonWriter
-from handlers.layers.drivers.whiteouts import Deletions, OverlayMarks
+from handlers.layers.drivers.whiteouts import AufsMarks, Deletions, OverlayMarks, Whiteouts
 
 _NEEDED = (
     confinement.CAP_CHOWN,
@@ -62,7 +62,7 @@ def _unpack(request: dict[str, Any]) -> dict[str, str | int]:
     _confine(request["directory"])
     skeleton = SkeletonWriter(kept)
     stream = Stream(blocks(source, request["offset"], request["length"]), skeleton)
-    extraction = Extraction(stream, OverlayMarks(lineage.descriptors) if request["marks"] else Deletions(), lineage)
+    extraction = Extraction(stream, _whiteouts(request["marks"], lineage), lineage)
     extraction.begin()
     for entry in entries(stream):
         extraction.place(entry)
@@ -72,6 +72,7 @@ def _unpack(request: dict[str, Any]) -> dict[str, str | int]:
         skeleton = _keep_all(skeleton.begin_again(), source, request)
     skeleton.finish()
     sync_filesystem("/")
+    os.fsync(kept.fileno())  # it may lie on another file system than the layer
     return {"diff_id": diff_id, "size_bytes": extraction.size_bytes}
 
 
@@ -81,6 +82,12 @@ def _keep_all(skeleton: SkeletonWriter, source: BufferedReader, request: dict[st
     for block in blocks(source, request["offset"], request["length"]):
         skeleton.keep(memoryview(block))
     return skeleton
+
+
+def _whiteouts(marks: str, lineage: Lineage) -> Whiteouts:
+    if marks == "none":
+        return Deletions()
+    return (AufsMarks if marks == "aufs" else OverlayMarks)(lineage.descriptors)
 
 
 def _confine(directory: str) -> None:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import anyio
 import msgspec
@@ -17,16 +18,19 @@ LIMIT_S = 3600.0
 _ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
 _TAIL_BYTES = 2000
 
+# How deletions are kept: as overlayfs marks, as aufs marks, or not at all: they are carried out in a copied tree.
+Marks = Literal["overlay", "aufs", "none"]
+
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """What to unpack and where to; `marks` keeps deletions as overlayfs marks, else they are carried out."""
+    """What to unpack and where to."""
 
     path: str
     offset: int
     length: int
     directory: str
     lineage: tuple[str, ...]
-    marks: bool
+    marks: Marks
     skeleton: str  # where what isn't in the files is to be kept; a new file
     parent_pid: int
 
@@ -41,7 +45,7 @@ class UnpackerDied(SystemFailure):
 
 
 async def unpack(
-    path: str, offset: int, length: int, *, directory: Path, skeleton: Path, lineage: Sequence[Path] = (), marks: bool
+    path: str, offset: int, length: int, *, directory: Path, skeleton: Path, lineage: Sequence[Path] = (), marks: Marks
 ) -> Unpacked:
     """Fill a directory from a file (absolute path); on disk when this returns. A cancelled caller ends the process.
 

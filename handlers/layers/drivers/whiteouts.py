@@ -15,7 +15,8 @@ PREFIX = ".wh."
 OPAQUE = ".wh..wh..opq"
 RESERVED = ".wh..wh."
 OVERLAY_OPAQUE = "trusted.overlay.opaque"
-OVERLAY_ATTRIBUTES = "trusted.overlay."  # the driver's own: an archive must not bring any
+# the drivers' own: an archive must not bring any
+OVERLAY_ATTRIBUTES = ("trusted.overlay.", "user.overlay.", "user.fuseoverlayfs.")
 
 
 class Whiteouts(Protocol):
@@ -80,6 +81,55 @@ class OverlayMarks:
         if self._root_is_opaque:
             for name in {name for lower in self._lineage for name in os.listdir(lower)}:
                 self.hide(name)
+
+
+class AufsMarks:
+    """Marks as aufs reads them: empty files `.wh.<name>`, and `.wh..wh..opq` in an opaque directory (aufs(5))."""
+
+    def __init__(self, lineage: Sequence[int]) -> None:
+        """`lineage`: open directories of the lower layers: an opaque root hides each of their names."""
+        self._lineage = lineage
+        self._root_is_opaque = False
+
+    def hide(self, path: str) -> None:
+        """A file beside it; where this layer has a directory of that name, the directory becomes opaque instead."""
+        found = lstat(path)
+        if found is None:
+            _touch(_mark(path))
+        elif stat.S_ISDIR(found.st_mode):
+            self.hide_content(path)
+
+    def hide_content(self, directory: str) -> None:
+        """A file in it; the root has to wait until all of this layer's own entries are known."""
+        if directory in ("", "."):
+            self._root_is_opaque = True
+        else:
+            _touch(os.path.join(directory, OPAQUE))
+
+    def placed(self, path: str, *, replaced: os.stat_result | None) -> None:
+        """A name is there or marked as deleted, never both; a directory in a mark's place doesn't merge."""
+        try:
+            os.unlink(_mark(path))
+        except FileNotFoundError:
+            return
+        if stat.S_ISDIR(os.lstat(path).st_mode):
+            self.hide_content(path)
+
+    def finish(self) -> None:
+        """Hide each of the lower layers' names in an opaque root."""
+        if self._root_is_opaque:
+            for name in {name for lower in self._lineage for name in os.listdir(lower)}:
+                if not name.startswith(PREFIX):
+                    self.hide(name)
+
+
+def _mark(path: str) -> str:
+    directory, base = os.path.split(path)
+    return os.path.join(directory, PREFIX + base)
+
+
+def _touch(path: str) -> None:
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o444))
 
 
 class Deletions:

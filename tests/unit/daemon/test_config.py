@@ -57,6 +57,12 @@ FLAG_AND_FILE = [
     (["--shutdown-timeout", "3"], {"shutdown_timeout": 3}, "shutdown_timeout_s", 3),
     (["-s", "vfs"], {"storage_driver": "vfs"}, "storage_driver", "vfs"),
     (
+        ["--storage-opt", "zfs.fsname=tank/x", "--storage-opt", "DM.basesize=10G"],
+        {"storage_opts": ["zfs.fsname=tank/x", "dm.basesize=10G"]},
+        "storage_options",
+        {"zfs.fsname": "tank/x", "dm.basesize": "10G"},
+    ),
+    (
         ["--add-runtime", "crun=/usr/bin/crun"],
         {"runtimes": {"crun": {"path": "/usr/bin/crun"}}},
         "runtimes",
@@ -172,7 +178,8 @@ REFUSED = [
     (["--group", "nobody-has-this"], {}, "group nobody-has-this not found"),
     (["--group", "4294967295"], {}, "group 4294967295 not found"),
     (["--log-level", "loud"], {}, "log level not supported: loud"),
-    (["--storage-driver", "aufs"], {}, "driver not supported: aufs"),
+    (["--storage-driver", "windowsfilter"], {}, "driver not supported: windowsfilter"),
+    (["--storage-opt", "size"], {}, "Unable to parse storage-opt key=value option size"),
     (["--log-driver", "gelf"], {}, "log driver not supported: gelf"),
     (["--log-opt", "size=1m"], {}, "log-opts: unknown log opt 'size' for json-file log driver"),
     (["--nats-url", "http://x"], {}, "invalid NATS address (http://x)"),

@@ -166,13 +166,6 @@ def test_options_that_exclude_each_other(config, host, text):
         ),
         (
             {},
-            HostConfig(storage_opt={"size": "1G"}),
-            "--storage-opt is supported only for overlay over xfs with 'pquota' mount option",
-        ),
-        ({"storage_driver": "vfs"}, HostConfig(storage_opt={"size": "1G"}), "--storage-opt is not supported for vfs"),
-        ({}, HostConfig(storage_opt={"zz": "1G"}), "Unknown option zz"),
-        (
-            {},
             HostConfig(annotations={"": "x"}),
             "invalid Annotation: the empty string is not permitted as an annotation key",
         ),

@@ -1,0 +1,125 @@
+"""File systems of the tests' own, made in files: what graph drivers stand on that the host's disk isn't."""
+
+import fcntl
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from handlers.layers.drivers.thin_pool import DeviceMapperUnusable, check_host
+
+ZFS_SWITCH = "SHIPLOG_TEST_ZFS_FUSE"
+_SIZE_BYTES = 1024**3  # sparse
+_ZFS_LOCK = Path("/run/lock/shiplog-tests-zfs")
+_ZFS_SOCKET = Path("/var/run/zfs/zfs_socket")
+
+
+def run(*command: str | Path) -> str:
+    """What a program prints; it must succeed."""
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL)
+    assert done.returncode == 0, f"{command}: {done.stderr}"
+    return done.stdout
+
+
+class Grounds:
+    """Directories that drivers can be put on; each file system is made when it is first asked for."""
+
+    def __init__(self, stack: ExitStack, directory: Path) -> None:
+        self._stack, self._directory = stack, directory
+        self._made: dict[str, Path] = {}
+
+    def root(self, driver: str, otherwise: Path) -> Path:
+        """An empty directory for a driver; `otherwise` where any file system will do."""
+        if driver == "devicemapper":
+            _need_device_mapper()
+        make = _MAKERS.get(driver)
+        if make is None:
+            return otherwise
+        if driver not in self._made:
+            self._made[driver] = self._stack.enter_context(make(self._directory))
+        return Path(tempfile.mkdtemp(dir=self._made[driver]))
+
+
+def _need_device_mapper() -> None:
+    try:
+        check_host()
+    except DeviceMapperUnusable as error:
+        pytest.skip(str(error))
+
+
+@contextmanager
+def btrfs(directory: Path) -> Iterator[Path]:
+    """A btrfs in a file, mounted."""
+    if not shutil.which("mkfs.btrfs") or "btrfs" not in Path("/proc/filesystems").read_text(encoding="ascii").split():
+        pytest.skip("the kernel has no btrfs, or mkfs.btrfs is missing")
+    image, place = directory / "btrfs.img", directory / "btrfs"
+    with image.open("wb") as file:
+        file.truncate(_SIZE_BYTES)
+    run("mkfs.btrfs", "-q", image)
+    place.mkdir()
+    run("mount", "-t", "btrfs", "-o", "loop", image, place)
+    try:
+        yield place
+    finally:
+        run("umount", place)
+        image.unlink()
+
+
+@contextmanager
+def zfs(directory: Path) -> Iterator[Path]:
+    """A pool in a file, served by zfs-fuse, mounted. There can be one zfs-fuse on a host: others wait."""
+    if not os.environ.get(ZFS_SWITCH) or not shutil.which("zfs-fuse"):
+        pytest.skip(f"zfs-fuse sometimes hangs: say {ZFS_SWITCH}=1 to test with it")
+    with ExitStack() as stack:
+        lock = stack.enter_context(_ZFS_LOCK.open("w"))
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        server = stack.enter_context(_zfs_fuse(directory))
+        pool, place = f"shiplog-{server.pid}", directory / "zfs"
+        image = directory / "zfs.img"
+        with image.open("wb") as file:
+            file.truncate(_SIZE_BYTES)
+        run("zpool", "create", "-f", "-m", place, "-o", "cachefile=none", pool, image)
+        stack.callback(_destroy_pool, pool)
+        yield place
+
+
+def _destroy_pool(pool: str) -> None:
+    """It may be busy for a while; without its server it is only a file."""
+    for _ in range(100):
+        if subprocess.run(["zpool", "destroy", "-f", pool], check=False, capture_output=True).returncode == 0:
+            return
+        time.sleep(0.1)
+
+
+@contextmanager
+def _zfs_fuse(directory: Path) -> Iterator[subprocess.Popen[bytes]]:
+    before = _ZFS_SOCKET.stat().st_ino if _ZFS_SOCKET.exists() else 0
+    command = ["zfs-fuse", "--no-daemon", "--no-kstat-mount", "--enable-xattr", "-p", str(directory / "zfs.pid")]
+    with (directory / "zfs.log").open("wb") as log:
+        server = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    try:
+        until(lambda: _ZFS_SOCKET.exists() and _ZFS_SOCKET.stat().st_ino != before, "zfs-fuse serves")
+        yield server
+    finally:
+        server.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            server.wait(30)
+        server.kill()
+        server.wait()
+
+
+def until(holds: Callable[[], bool], what: str, timeout_s: float = 60.0) -> None:
+    """Wait for a condition of the host."""
+    end = time.monotonic() + timeout_s
+    while not holds():
+        assert time.monotonic() < end, f"{what}: not within {timeout_s:.0f} s"
+        time.sleep(0.02)
+
+
+_MAKERS: dict[str, Callable[[Path], AbstractContextManager[Path]]] = {"btrfs": btrfs, "zfs": zfs}
