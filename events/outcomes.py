@@ -3,6 +3,7 @@
 Tags are `<noun>.<past>`: an intent ends in `_requested`, a failure in `_failed`, anything else says that it is done.
 """
 
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 REQUESTED: Final = "requested"
@@ -52,6 +53,7 @@ class Told(NamedTuple):
     outcome: str
 
 
+@lru_cache(maxsize=1024)
 def told_by(tag: str) -> Told:
     """Read an event's tag; a word that isn't known here stands for itself."""
     if tag in _INTENTS:

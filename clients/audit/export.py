@@ -1,7 +1,7 @@
 """The log in the formats of others, resumable by sequence, to a file, a stream or a NATS subject."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 from anyio import to_thread
 
@@ -12,6 +12,8 @@ from clients.subscribe.filters import Filters
 from clients.subscribe.position import Position
 from clients.subscribe.sinks import Sink
 from events.lines import Line
+
+WRITTEN_EVENTS: Final = 5000  # at once: a file is synced as often
 
 
 class Output(Protocol):
@@ -62,9 +64,13 @@ async def export(
     check_same(position, source)
     after = first - 1 if position is None else position.sequence
     chosen = filters or Filters()
+    wanted: list[Line] = []
     async for batch in source.batches(after, end):
-        wanted = [line for line in batch if chosen.pass_(line)]
-        if wanted:
-            await sink.write(wanted)
+        wanted += filter(chosen.pass_, batch)
         after = batch[-1].sequence
+        if len(wanted) >= WRITTEN_EVENTS:
+            await sink.write(wanted)
+            wanted = []
+    if wanted:
+        await sink.write(wanted)
     return after

@@ -8,7 +8,6 @@ import msgspec
 
 from clients.audit.cloudevents import position_of_id
 from clients.subscribe.position import Position
-from events.codec import Record, decode_record
 from events.envelope import Actor
 from events.lines import Line
 from events.outcomes import DONE, FAILED, REFUSED, REQUESTED, told_by
@@ -51,7 +50,7 @@ class Metadata(msgspec.Struct, frozen=True, kw_only=True):
     """`uid` names the event, `log_name` the log, `sequence` its place; `correlation_uid` is the first request's id."""
 
     version: str = "1.3.0"
-    product: Product = Product()
+    product: msgspec.Raw  # Product
     uid: str
     log_name: str
     sequence: int
@@ -120,7 +119,7 @@ class Api(msgspec.Struct, frozen=True, kw_only=True):
     """The operation: a command's TYPE."""
 
     operation: str
-    service: Service = Service()
+    service: msgspec.Raw  # Service
     request: Uid
 
 
@@ -145,7 +144,7 @@ class Unmapped(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Activity(msgspec.Struct, frozen=True, kw_only=True):
-    """One event of class API Activity."""
+    """One event of class API Activity. What many events have in common is kept encoded."""
 
     activity_id: int
     activity_name: str
@@ -160,11 +159,11 @@ class Activity(msgspec.Struct, frozen=True, kw_only=True):
     status: str
     status_detail: str
     metadata: Metadata
-    actor: Caller
-    src_endpoint: Endpoint
+    actor: msgspec.Raw  # Caller
+    src_endpoint: msgspec.Raw  # Endpoint
     api: Api
-    http_request: Request
-    resources: tuple[Resource, ...]
+    http_request: msgspec.Raw  # Request
+    resources: msgspec.Raw  # a list of Resource
     unmapped: Unmapped
 
 
@@ -188,6 +187,25 @@ class _KnownUid(msgspec.Struct, frozen=True, kw_only=True):
     uid: str
 
 
+class _Cause(msgspec.Struct, frozen=True, kw_only=True):
+    """Who, and under which ids."""
+
+    actor: msgspec.Raw  # the same for many events: read once
+    command_id: str
+    correlation_id: str
+
+
+class _Record(msgspec.Struct, frozen=True, kw_only=True):
+    """What of a record is told."""
+
+    clock_ns: int
+    stream: str
+    type: str
+    cause: _Cause
+    data: msgspec.Raw
+
+
+_records = msgspec.json.Decoder(_Record)
 _reasons = msgspec.json.Decoder(_Reason)
 _known = msgspec.json.Decoder(_Known)
 _encoder = msgspec.json.Encoder()
@@ -200,13 +218,13 @@ def encode(line: Line) -> bytes:
 
 def activity(line: Line) -> Activity:
     """What an event is in OCSF's words."""
-    record = decode_record(bytes(line.record))
+    record = _records.decode(line.record)
     command, outcome = told_by(record.type)
-    reason = _reasons.decode(record.data) if outcome in (FAILED, REFUSED) else _Reason()
+    reason = _reasons.decode(record.data) if outcome in (FAILED, REFUSED) else _NO_REASON
     operation = reason.command or command
     activity_id = _activity(operation)
     status_id, status = _STATUSES.get(outcome, (_UNKNOWN, "Unknown"))
-    caller, source = _caller(record.cause.actor)
+    caller, source, request = _caller(bytes(record.cause.actor))
     return Activity(
         activity_id=activity_id,
         activity_name=_NAMES[activity_id],
@@ -216,12 +234,23 @@ def activity(line: Line) -> Activity:
         status_id=status_id,
         status=status,
         status_detail=reason.error or reason.reason or outcome,
-        metadata=_metadata(line, record),
+        metadata=Metadata(
+            product=_PRODUCT,
+            uid=f"{line.log}-{line.sequence}",
+            log_name=line.log,
+            sequence=line.sequence,
+            event_code=record.type,
+            correlation_uid=record.cause.correlation_id,
+        ),
         actor=caller,
         src_endpoint=source,
-        api=Api(operation=operation, request=Uid(uid=record.cause.command_id or f"event-{line.sequence}")),
-        http_request=Request(user_agent=record.cause.actor.user_agent),
-        resources=(_resource(record.stream),),
+        api=Api(
+            operation=operation,
+            service=_SERVICE,
+            request=Uid(uid=record.cause.command_id or f"event-{line.sequence}"),
+        ),
+        http_request=request,
+        resources=_resources(record.stream),
         unmapped=Unmapped(record=line.record, hash=line.hash),
     )
 
@@ -229,16 +258,6 @@ def activity(line: Line) -> Activity:
 def position_of(content: bytes) -> Position:
     """Where an encoded event stands. Raises ValueError."""
     return position_of_id(_known.decode(content).metadata.uid)
-
-
-def _metadata(line: Line, record: Record) -> Metadata:
-    return Metadata(
-        uid=f"{line.log}-{line.sequence}",
-        log_name=line.log,
-        sequence=line.sequence,
-        event_code=record.type,
-        correlation_uid=record.cause.correlation_id,
-    )
 
 
 @lru_cache(maxsize=1024)
@@ -251,7 +270,9 @@ def _activity(operation: str) -> int:
 
 
 @lru_cache(maxsize=1024)
-def _caller(actor: Actor) -> tuple[Caller, Endpoint]:
+def _caller(encoded: bytes) -> tuple[msgspec.Raw, msgspec.Raw, msgspec.Raw]:
+    """Caller, endpoint and request of an actor, all encoded."""
+    actor = msgspec.json.decode(encoded, type=Actor)
     user = User(uid="" if actor.uid is None else str(actor.uid), name=actor.subject)
     file = File(name=PurePosixPath(actor.executable).name, path=actor.executable) if actor.executable else None
     caller = Caller(
@@ -260,13 +281,26 @@ def _caller(actor: Actor) -> tuple[Caller, Endpoint]:
         session=None if actor.login_uid is None else Session(uid=str(actor.login_uid)),
         app_name="" if actor.uid is not None or actor.subject else f"shiplogd ({actor.kind})",
     )
-    host, _, port = actor.address.rpartition(":")
+    return _encoded(caller), _encoded(_endpoint(actor.address)), _encoded(Request(user_agent=actor.user_agent))
+
+
+def _endpoint(address: str) -> Endpoint:
+    host, _, port = address.rpartition(":")
     if host and port.isdecimal():
-        return caller, Endpoint(ip=host.strip("[]"), port=int(port))
-    return caller, Endpoint(ip=actor.address) if actor.address else Endpoint(name="localhost")
+        return Endpoint(ip=host.strip("[]"), port=int(port))
+    return Endpoint(ip=address) if address else Endpoint(name="localhost")
 
 
 @lru_cache(maxsize=4096)
-def _resource(stream: str) -> Resource:
+def _resources(stream: str) -> msgspec.Raw:
     kind, _, key = stream.partition("/")
-    return Resource(uid=key, type=kind)
+    return _encoded([Resource(uid=key, type=kind)])
+
+
+def _encoded(value: object) -> msgspec.Raw:
+    return msgspec.Raw(_encoder.encode(value))
+
+
+_PRODUCT: Final = _encoded(Product())
+_SERVICE: Final = _encoded(Service())
+_NO_REASON: Final = _Reason()

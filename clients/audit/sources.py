@@ -143,14 +143,13 @@ def _readable() -> Iterator[None]:
 
 
 @asynccontextmanager
-async def open_source(where: str | Path) -> AsyncIterator[Source]:
-    """An engine (`unix://...`, `tcp://...`), a directory of log files, a log file, or a file of exported lines.
+async def open_source(where: str | Path | Client) -> AsyncIterator[Source]:
+    """An engine (`unix://...`, `tcp://...`, a client), a directory of log files, a log file, or exported lines.
 
     Files are left as they are: what is opened is a copy. Raises Unusable, EngineUnreachable.
     """
-    text = str(where)
-    if "://" in text:
-        yield await EngineSource.open(Client(text))
+    if isinstance(where, Client) or "://" in str(where):
+        yield await EngineSource.open(where if isinstance(where, Client) else Client(str(where)))
         return
     path = Path(where)
     if await to_thread.run_sync(_holds_lines, path):

@@ -1,0 +1,142 @@
+"""`ops/bench readers`: how fast the log reaches those who read it.
+
+python -m tests.subscribers.speed [--events N] [--subscribers N] [--rate N] [--seconds N]
+"""
+
+import argparse
+import contextlib
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import anyio
+import msgspec
+
+from clients.api import Client, EngineUnreachable
+from clients.audit.export import export
+from clients.audit.formats import FORMATS
+from clients.audit.sources import open_source
+from clients.subscribe.file_sink import FileSink
+from clients.subscribe.position import Position
+from clients.subscribe.subscriber import Subscriber
+
+ROOT = Path(__file__).resolve().parents[2]
+FILL_LIMIT_S = 300.0
+
+
+class _Clock(msgspec.Struct, frozen=True, kw_only=True):
+    """When an event happened."""
+
+    clock_ns: int
+
+
+class _Line(msgspec.Struct, frozen=True, kw_only=True):
+    """What of a line is needed."""
+
+    record: _Clock
+
+
+_lines = msgspec.json.Decoder(_Line)
+
+
+@contextlib.contextmanager
+def engine(directory: Path, events: int) -> Iterator[Client]:
+    """A process that serves a log of so many events."""
+    arguments = [str(directory / "log"), str(directory / "s.sock"), str(events)]
+    process = subprocess.Popen([sys.executable, "-m", "tests.subscribers.speed_server", *arguments], cwd=ROOT)
+    try:
+        yield Client(f"unix://{directory / 's.sock'}")
+    finally:
+        process.kill()
+        process.wait(10)
+
+
+async def ready(client: Client) -> Position:
+    """Where the log stands, once it is filled."""
+    with anyio.fail_after(FILL_LIMIT_S):
+        while True:
+            try:
+                facts = await client.get("/shiplog/log", dict[str, object])
+                return Position(log=str(facts["id"]), sequence=int(str(facts["events"])))
+            except (EngineUnreachable, OSError):
+                await anyio.sleep(0.1)
+
+
+async def catch_up(client: Client, head: Position) -> float:
+    """Events per second that one subscriber gets from the beginning to the end."""
+    began = time.perf_counter()
+    subscriber = Subscriber(client, begin="1", end=str(head.sequence))
+    received = 0
+    async for batch in subscriber.raw():
+        received += len(batch)
+    assert received == head.sequence
+    return received / (time.perf_counter() - began)
+
+
+async def exported(client: Client, directory: Path, name: str) -> float:
+    """Events per second that go to a file, which is on disk at the end."""
+    form = FORMATS[name]
+    began = time.perf_counter()
+    async with open_source(client.host) as source:
+        with FileSink(directory / name, form.encode, form.position_of) as sink:
+            last = await export(source, sink)
+    return last / (time.perf_counter() - began)
+
+
+async def live(client: Client, head: Position, subscribers: int, rate: float, seconds: float) -> list[float]:
+    """Milliseconds from an event's clock to its line at a subscriber, of all of them."""
+    delays_ms: list[float] = []
+    count = int(rate * seconds)
+
+    async def follow() -> None:
+        left = count
+        async for batch in Subscriber(client, position=head).raw():
+            now_ns = time.time_ns()
+            delays_ms.extend((now_ns - _lines.decode(line).record.clock_ns) / 1e6 for line in batch)
+            left -= len(batch)
+            if left <= 0:
+                return
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(subscribers):
+            tasks.start_soon(follow)
+        await anyio.sleep(1)  # all are connected: what is measured is a running state
+        await client.act("POST", "/write", {"rate": str(rate), "seconds": str(seconds)})
+    return sorted(delays_ms)
+
+
+async def measure(events: int, subscribers: int, rate: float, seconds: float) -> None:
+    """Print a line for each figure."""
+    with tempfile.TemporaryDirectory(prefix="sl", dir="/var/tmp") as name, engine(Path(name), events) as client:
+        head = await ready(client)
+        say(f"log of {head.sequence} events")
+        say(f"  catch-up of one subscriber     {await catch_up(client, head):10,.0f} events/s")
+        for form in FORMATS:
+            say(f"  export to a file, {form:12} {await exported(client, Path(name), form):10,.0f} events/s")
+        delays_ms = await live(client, head, subscribers, rate, seconds)
+        middle, late = delays_ms[len(delays_ms) // 2], delays_ms[len(delays_ms) * 99 // 100]
+        say(f"  live to {subscribers} subscribers, {rate:.0f} events/s: median {middle:.1f} ms, p99 {late:.1f} ms")
+
+
+def say(text: str) -> None:
+    """To standard output, at once."""
+    print(text, flush=True)  # noqa: T201  # it is a program
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="bench readers", description=__doc__)
+    parser.add_argument("--events", type=int, default=200_000)
+    parser.add_argument("--subscribers", type=int, default=100)
+    parser.add_argument("--rate", type=float, default=200)
+    parser.add_argument("--seconds", type=float, default=5)
+    given = parser.parse_args()
+    # The engine runs on uvloop; clients that need not live long with many connections do well with it too.
+    options = {"use_uvloop": True}
+    anyio.run(measure, given.events, given.subscribers, given.rate, given.seconds, backend_options=options)
+
+
+if __name__ == "__main__":
+    main()
