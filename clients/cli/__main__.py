@@ -49,6 +49,8 @@ COMMANDS = {
         "events": "clients.cli.commands.system:events",
         "diff": "clients.cli.commands.containers:diff",
         "why": "clients.cli.commands.past:why",
+        "replay": "clients.cli.commands.audit:replay",
+        "audit": "clients.cli.commands.audit:audit",
     },
     "The engine": {
         "info": "clients.cli.commands.system:info",

@@ -13,6 +13,7 @@ from typing_extensions import override
 from clients.api import ApiError, Client, EngineUnreachable
 from clients.cli.settings import Flags, Settings, SettingsError, resolve
 from clients.cli.template import TemplateError
+from clients.errors import ClientFailure
 
 Parameters = ParamSpec("Parameters")
 FAILED, ENGINE_FAILED = 1, 125
@@ -144,7 +145,7 @@ def run_program(program: click.Command) -> None:
     except Failed as error:
         click.echo(str(error), err=True)
         sys.exit(error.code)
-    except (ApiError, EngineUnreachable, SettingsError, TemplateError) as error:
+    except (ApiError, EngineUnreachable, ClientFailure, SettingsError, TemplateError) as error:
         tell(error)
         sys.exit(FAILED)
     except BrokenPipeError:

@@ -146,3 +146,46 @@ def test_shells_complete_live_names(shiplog):
     assert shiplog(environment=environment).stdout == "plain,completed\n"
     assert "_shiplog_completion" in shiplog("completion", "bash").stdout
     shiplog("rm", "completed")
+
+
+def test_auditors_see_who_did_what(shiplog, engine, tmp_path):
+    shiplog("run", "--name", "audited", "busybox", "true")
+    shiplog("rm", "nosuch", check=False)
+    told = [
+        json.loads(line)
+        for line in shiplog("audit", "log", "--object", "audited", "--format", "json").stdout.splitlines()
+    ]
+    assert [entry["Command"] for entry in told][:1] == ["container.create"]
+    assert all(entry["Caller"].startswith(("uid 0", "engine")) for entry in told)
+    refused = shiplog("audit", "log", "--outcome", "refused", "--command", "remove", "--since", "10m")
+    assert "No such container: nosuch" in refused.stdout
+    exported = tmp_path / "log.jsonl"
+    shiplog("audit", "export", "--output", str(exported))
+    before = len(exported.read_text().splitlines())
+    shiplog("rm", "audited")
+    shiplog("audit", "export", "--output", str(exported))
+    lines = [json.loads(line) for line in exported.read_text().splitlines()]
+    assert len(lines) > before
+    assert [line["sequence"] for line in lines] == list(range(1, len(lines) + 1))
+    replayed = json.loads(shiplog("audit", "replay", "--format", "json", str(exported)).stdout)
+    assert replayed["sequence"] == len(lines)
+    assert out(shiplog("audit", "replay", "--compare", str(exported))) == f"equal up to event {len(lines)}"
+    assert (
+        json.loads(shiplog("audit", "export", "--as", "ocsf", "--first", "1", "--last", "1").stdout)["class_uid"]
+        == 6003
+    )
+    (tmp_path / "foreign").write_text("nothing of ours\n")
+    unusable = shiplog("audit", "replay", str(tmp_path / "foreign"), check=False)
+    assert (unusable.returncode, unusable.stdout) == (1, "")
+    assert "foreign" in unusable.stderr
+
+
+def test_keys_are_exported_for_their_recipient_alone(shiplog, tmp_path):
+    public = out(shiplog("audit", "identity", str(tmp_path / "own.key")))
+    assert shiplog("audit", "identity", str(tmp_path / "own.key"), check=False).returncode == 1
+    shiplog("create", "--name", "sealed", "-e", "SECRET=hunter2", "busybox")
+    shiplog("audit", "keys", public, "--output", str(tmp_path / "keys.json"))
+    assert (tmp_path / "keys.json").stat().st_mode & 0o777 == 0o600
+    assert b"hunter2" not in (tmp_path / "keys.json").read_bytes()
+    assert shiplog("audit", "keys", "nonsense", "--output", str(tmp_path / "x.json"), check=False).returncode == 1
+    shiplog("rm", "sealed")
