@@ -59,6 +59,7 @@ class LogKeeper:
                         await work.rotate()
                     done = await anyio.to_thread.run_sync(work.forward, monitor is None, limiter=self._threads())
                     if monitor is None and done:
+                        await work.tidy()
                         return
                     if monitor is None or not done:
                         await anyio.sleep(_RETRY_S)
@@ -108,7 +109,12 @@ class _Work:
             await self._finish()
         elif await anyio.to_thread.run_sync(self._is_full, rotation) and self._generations.begin_rotation():
             await self._finish(tell_at_once=True)
-            await anyio.to_thread.run_sync(self._tidy, rotation)
+            await self.tidy()
+
+    async def tidy(self) -> None:
+        """Remove what is more than is to be kept."""
+        if self._plan.rotation is not None:
+            await anyio.to_thread.run_sync(self._tidy, self._plan.rotation)
 
     async def _finish(self, *, tell_at_once: bool = False) -> None:
         """An earlier daemon may have told conmon before it was killed: it is told again only if it does nothing."""
