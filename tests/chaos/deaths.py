@@ -1,4 +1,7 @@
-"""How a daemon ends: at a point, at a point of one command, or at any time; and perhaps once more while it recovers."""
+"""How a daemon ends: at a point, at a point of one command, or at any time; and perhaps once more while it recovers.
+
+Some have a driver fail before that: what can't be undone then is told by its container, and goes with it.
+"""
 
 import random
 
@@ -43,6 +46,7 @@ COMMANDS = (
     "volume.release",
     "volume.remove",
 )
+FAULTS = 0.2  # of seeds: a driver fails once
 _SLOW = "*/{step}=delay:{seconds}@{first}*3"
 _NUMBERS = (1, 1, 2, 2, 3, 3, 4, 5, 6, 7, 8, 10, 12, 15)  # the first ones come for sure
 _DRIVERS = "graph runtime bridge ports local content keys".split()
@@ -56,6 +60,11 @@ class Death(msgspec.Struct, frozen=True, kw_only=True):
     after_s: float
     recovery_rule: str = ""
 
+    @property
+    def has_fault(self) -> bool:
+        """Whether a driver is to fail, not the daemon."""
+        return any("=error" in rule for rule in self.rules)
+
 
 def choose(chance: random.Random, longest_s: float) -> Death:
     """A death from a seed; work that no rule ends goes on for `longest_s`."""
@@ -63,6 +72,9 @@ def choose(chance: random.Random, longest_s: float) -> Death:
     if chance.random() < 0.25:
         slow = _SLOW.format(step=chance.choice(_STEPS), seconds=chance.choice(("0.05", "0.3")), first=1)
         rules.append(slow)
+    if chance.random() < FAULTS:
+        side, driver = chance.choice(("before", "after")), chance.choice(_DRIVERS)
+        rules.append(f"[cilnve]*.*/{driver}.*/{side}=error@{chance.choice(_NUMBERS)}*1")
     kind, after_s = chance.random(), longest_s
     if kind < 0.5:
         # whichever comes first; what the engine says of itself (`system.*`) isn't what is to be hit

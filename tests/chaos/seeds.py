@@ -235,11 +235,19 @@ class Seed:
     def _agree(self, when: str) -> None:
         """Wait until host and log agree."""
         world, deadline = self._world, time.monotonic() + PATIENCE_S
-        while found := squaring.differences(world.engine, squaring.read_log(world.log_directory())):
+        while found := squaring.differences(world.engine, log := squaring.read_log(world.log_directory())):
+            if self._death.has_fault:
+                self._remove_marked(log)
             if time.monotonic() > deadline:
                 self._leaked += len(found)
                 raise Wrong(f"{when}:\n  " + "\n  ".join(found))
             time.sleep(0.02)
+
+    def _remove_marked(self, log: squaring.Log) -> None:
+        """What says that something of it is left behind takes that along when it goes."""
+        for container in log.state.containers:
+            if container.leftovers or container.status == "dead":
+                self._world.attempt("DELETE", f"/containers/{container.id}", force="1", v="1")
 
     def _check_confirmed(self, log: squaring.Log) -> None:
         """Every confirmed command is in the log."""
