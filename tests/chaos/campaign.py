@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             append(file, found[-1])
             _tell(found[-1])
     print(f"{len(found)} seeds in {time.monotonic() - began:.0f} s; all runs of commit {commit}:")  # noqa: T201
-    print(summary([*known, *found]))  # noqa: T201
+    print(summary([*known, *found]) + f"\n  every result: {file}")  # noqa: T201
     return 1 if any(result.wrong for result in found) else 0
 
 
@@ -77,8 +77,8 @@ def _numbers(results: Sequence[Result]) -> str:
 
 def _tell(result: Result) -> None:
     print(f"seed {result.seed}: {result.whole_s:.1f} s, {result.point or 'at some time'}", flush=True)  # noqa: T201
-    for text in result.wrong:
-        print(f"    WRONG {text}", flush=True)  # noqa: T201
+    if result.wrong:  # the file has the rest
+        print("    WRONG " + "\n    ".join(result.wrong[0].splitlines()), flush=True)  # noqa: T201
 
 
 def read(file: Path) -> Iterator[Result]:

@@ -3,11 +3,13 @@
 import random
 import threading
 import time
+from collections.abc import Mapping
+from urllib.parse import quote
 
 import msgspec
 from typing_extensions import override
 
-from tests.chaos.operations import Request, choose, run
+from tests.chaos.operations import REGISTRY, Request, choose, run
 from tests.clients.raw import Answer
 from tests.crashing.world import World
 
@@ -27,6 +29,11 @@ class Deed(msgspec.Struct, frozen=True, kw_only=True):
         return 200 <= self.answer.status < 300
 
     @property
+    def is_stream(self) -> bool:
+        """Whether its answer tells of progress, which is never the same."""
+        return "fromImage" in self.request.query
+
+    @property
     def command_id(self) -> str:
         """The command's; "" where none was sent."""
         return self.answer.headers.get(COMMAND_HEADER, "")
@@ -40,9 +47,9 @@ class Deed(msgspec.Struct, frozen=True, kw_only=True):
 class Client(threading.Thread):
     """One of several. Ends by itself when the daemon does."""
 
-    def __init__(self, world: World, seed: str, until_s: float) -> None:
+    def __init__(self, world: World, registry: str, seed: str, until_s: float) -> None:
         super().__init__(daemon=True)
-        self._world, self._seed = world, seed
+        self._world, self._registry, self._seed = world, registry, seed
         self._chance = random.Random(seed)
         self._until_s = until_s  # of time.monotonic()
         self.deeds: list[Deed] = []
@@ -62,13 +69,22 @@ class Client(threading.Thread):
         """Whether the daemon lives on."""
         made = ""
         for request in requests:
-            path = request.path.replace("{id}", made)
-            deed = ask(self._world, msgspec.structs.replace(request, path=path), f"{self._seed}/{len(self.deeds)}")
+            filled = _filled(request, {"{id}": made, REGISTRY: self._registry})
+            deed = ask(self._world, filled, f"{self._seed}/{len(self.deeds)}")
             self.deeds.append(deed)
             if not deed.is_confirmed:
                 break
             made = (deed.answer.json or {}).get("Id", "") if deed.answer.status == 201 else made
         return self.deeds[-1].answer.status != 0
+
+
+def _filled(request: Request, words: Mapping[str, str]) -> Request:
+    """With what is only known now."""
+    path, query = request.path, request.query
+    for placeholder, word in words.items():
+        path = path.replace(quote(placeholder), quote(word)).replace(placeholder, word)
+        query = {name: value.replace(placeholder, word) for name, value in query.items()}
+    return msgspec.structs.replace(request, path=path, query=query)
 
 
 def ask(world: World, request: Request, key: str) -> Deed:

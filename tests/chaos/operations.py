@@ -13,8 +13,11 @@ from tests.fakes.image_archives import docker_archive, layer, sample
 NAMES = ("ann", "bob", "cid", "dot")
 VOLUMES = ("vat", "vim")
 TAGS = ("tap:1", "tip:1", "top:1")
+REGISTRY = "{registry}"  # stands for the address of the engine's own
+PULLED = f"{REGISTRY}/pulled:1"
 PORTS = (18081, 18082, 18083)
 CODE = "code"  # the label that says with which code a container ends by itself
+IN_REGISTRY = sample("bottom", "middle", "side")
 OTHER = docker_archive(sample("bottom", "top", names=("other:1", "other:2")))
 TREE = layer("etc/digits")
 
@@ -42,6 +45,8 @@ def create(chance: Choice, name: str = "") -> Request:
         host["PortBindings"] = {"80/tcp": [{"HostPort": chance.choice(("", *map(str, PORTS)))}]}
     if chance.random() < 0.2:
         host["AutoRemove"] = True
+    elif chance.random() < 0.1:
+        host["RestartPolicy"] = {"Name": "on-failure", "MaximumRetryCount": 1}
     if chance.random() < 0.3:
         host["Binds"] = [f"{chance.choice(VOLUMES)}:/etc"]
     body: dict[str, Any] = {
@@ -96,7 +101,7 @@ def tag(chance: Choice) -> tuple[Request, ...]:
 
 def untag(chance: Choice) -> tuple[Request, ...]:
     """Of names that were made; the last one of an image takes the image along."""
-    name = chance.choice((*TAGS, "other:1", "other:2", "tree:1"))
+    name = chance.choice((*TAGS, "other:1", "other:2", "tree:1", "made:1", PULLED))
     return (Request(method="DELETE", path=f"/images/{quote(name)}", query={"force": chance.choice(("0", "1"))}),)
 
 
@@ -110,6 +115,34 @@ def import_tree(_: Choice) -> tuple[Request, ...]:
     return (
         Request(method="POST", path="/images/create", query={"fromSrc": "-", "repo": "tree", "tag": "1"}, body=TREE),
     )
+
+
+def pull(_: Choice) -> tuple[Request, ...]:
+    """From a registry beside the engine."""
+    return (Request(method="POST", path="/images/create", query={"fromImage": f"{REGISTRY}/pulled", "tag": "1"}),)
+
+
+def commit(chance: Choice) -> tuple[Request, ...]:
+    """An image of a container, which is paused meanwhile."""
+    query = {"container": chance.choice(NAMES), "repo": "made", "tag": "1"}
+    return (Request(method="POST", path="/commit", query=query),)
+
+
+def update(chance: Choice) -> tuple[Request, ...]:
+    """Another share of the processors."""
+    body = {"CpuShares": chance.choice((256, 512))}
+    return (Request(method="POST", path=f"/containers/{chance.choice(NAMES)}/update", body=body),)
+
+
+def put_archive(chance: Choice) -> tuple[Request, ...]:
+    """Files into a container."""
+    path = f"/containers/{chance.choice(NAMES)}/archive"
+    return (Request(method="PUT", path=path, query={"path": "/tmp"}, body=TREE),)
+
+
+def prune(chance: Choice) -> tuple[Request, ...]:
+    """Images or volumes that nobody uses; containers that have ended are looked at later."""
+    return (Request(method="POST", path=f"/{chance.choice(('images', 'volumes'))}/prune"),)
 
 
 def make_volume(chance: Choice) -> tuple[Request, ...]:
@@ -140,6 +173,11 @@ KINDS: tuple[tuple[int, Maker], ...] = (
     (3, untag),
     (1, load),
     (1, import_tree),
+    (2, pull),
+    (1, commit),
+    (1, update),
+    (1, put_archive),
+    (1, prune),
     (2, make_volume),
     (2, remove_volume),
 )

@@ -71,6 +71,8 @@ def open_intents(log: Log) -> Iterator[str]:
     for c in log.state.containers:
         if c.operation or c.kills:
             yield f"container {c.name}: open {c.operation or 'kill'}"
+        if c.commits or c.extractions:
+            yield f"container {c.name}: open commits {c.commits}, open extractions {c.extractions}"
         if c.leftovers:
             yield f"container {c.name}: {c.leftovers}"
     for process in log.state.execs:
@@ -245,5 +247,5 @@ def _network(engine: EngineUnderTest, log: Log) -> Iterator[str]:
 def _listening(engine: EngineUnderTest) -> Iterator[str]:
     """Ports that the forwarder listens on."""
     for line in engine.inside("ss", "-Hltnp").stdout.decode().splitlines():
-        if "nats-server" not in line:
+        if not any(program in line for program in ("nats-server", "docker-registry")):
             yield line.split()[3].rpartition(":")[2]

@@ -59,7 +59,7 @@ class World:
             raise AssertionError(f"{method} {path}: {answer.status} {answer.body!r}\n{self.engine.log()[-3000:]}")
         return answer
 
-    def attempt(self, method: str, path: str, body: object = None, *, key: str = "", **query: Any) -> Answer:
+    def attempt(self, method: str, path: str, body: object = None, /, *, key: str = "", **query: Any) -> Answer:
         """A request whose daemon may die: then LOST."""
         target = f"/v1.51{path}" + (f"?{urlencode(query)}" if query else "")
         headers = {"idempotency_key": f"{key}-{path.rsplit('/', 1)[-1]}"} if key else {}
