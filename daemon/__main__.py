@@ -9,9 +9,16 @@ import anyio
 from daemon.config import load
 from daemon.engine import run
 from daemon.flags import ConfigurationInvalid
+from daemon.log_repair import repair_log
 from events.errors import EngineError, first_error
+from events.log import LogBroken
+from events.segment_rows import UnknownFormat
 
 FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+REPAIR = (
+    "restore the data-root from a copy, or keep what verifies of this log and set the rest aside: shiplogd --repair"
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -20,12 +27,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         configuration = load(sys.argv[1:] if arguments is None else arguments)
         logging.basicConfig(format=FORMAT, level=configuration.logging_level)
         logging.getLogger("httpx2").setLevel(logging.WARNING)  # a line for every request otherwise
+        if configuration.given.get("repair"):
+            sys.stdout.writelines(f"{line}\n" for line in repair_log(configuration))
+            return 0
         anyio.run(run, configuration, backend_options={"use_uvloop": True})
     except (Exception, BaseExceptionGroup) as failure:
         error = first_error(failure)
         if not isinstance(error, ConfigurationInvalid | EngineError | OSError | ValueError):
             raise
-        print(f"shiplogd: {error}", file=sys.stderr)  # noqa: T201 - the log may not be set up yet
+        hint = f"\n{REPAIR}" if isinstance(error, LogBroken) and not isinstance(error, UnknownFormat) else ""
+        print(f"shiplogd: {error}{hint}", file=sys.stderr)  # noqa: T201 - the log may not be set up yet
         return 1
     return 0
 

@@ -5,7 +5,7 @@ import os
 import shutil
 import signal
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from functools import partial
 from importlib.metadata import version
@@ -34,6 +34,7 @@ from daemon.http.notify import Notifier
 from daemon.http.server import Server
 from daemon.http.sockets import Listener, Opening, open_listeners
 from daemon.http.tls import server_context
+from daemon.log_care import Checkpoints, LogCare
 from daemon.logs import LogKeeping
 from daemon.past import Past
 from daemon.policies import PolicyRunner
@@ -43,6 +44,7 @@ from daemon.shapes.layout import Layout
 from daemon.snapshots import SnapshotTaker
 from daemon.tools import Tools, components, find_tools
 from daemon.watch import StreamWatcher
+from events.checkpoints import Checkpoint, Signer
 from events.envelope import ENGINE, Cause
 from events.errors import Unavailable
 from events.file_keyring import FileKeyring
@@ -125,7 +127,9 @@ async def _boot(configuration: Configuration, stack: AsyncExitStack) -> tuple["D
     clear_scratch(scratch(configuration))
     bus = await stack.enter_async_context(open_bus(configuration, tools))
     tasks = await stack.enter_async_context(anyio.create_task_group())
-    daemon = Daemon(configuration, tools, log, snapshots, bus, clock, listeners)
+    signer = await anyio.to_thread.run_sync(Signer.open, instance.data_root / "checkpoints")
+    checkpoints = Checkpoints(log, signer, clock)
+    daemon = Daemon(configuration, tools, log, snapshots, checkpoints, bus, clock, listeners)
     await daemon.start(tasks)
     return daemon, tasks
 
@@ -204,6 +208,7 @@ class Daemon:
         tools: Tools,
         log: SqliteLog,
         snapshots: SnapshotDirectory,
+        checkpoints: Checkpoints,
         bus: Bus,
         clock: SystemClock,
         listeners: list[Listener],
@@ -213,7 +218,7 @@ class Daemon:
         self._tools = tools
         self._log, self._bus, self._clock = log, bus, clock
         self._state, self._watcher = State(), StreamWatcher()
-        self._snapshots = snapshots
+        self._snapshots, self._checkpoints = snapshots, checkpoints
         self._taker: SnapshotTaker | None = None
         self._keyring = FileKeyring(configuration.instance.data_root / "keys")
         self._failpoints = Failpoints.of(os.environ)
@@ -240,6 +245,7 @@ class Daemon:
 
     async def start(self, tasks: anyio.abc.TaskGroup) -> None:
         """Fold the log, answer commands, settle what is open."""
+        kept = await self._checkpoints.check()
         await self._fold()
         self._composition = await compose(
             self._configuration,
@@ -261,14 +267,19 @@ class Daemon:
         await tasks.start(policies.run, self._log.head)
         tasks.start_soon(self._composition.networks.keep)
         await recover(self._composition.handlers, self._services, tasks)
-        self._taker = SnapshotTaker(self._log, self._state, self._snapshots)
-        tasks.start_soon(self._taker.run)
+        self._look_after_log(tasks, kept)
         self._health = HealthChecks(self._services, self._composition.probes, tasks)
         self._health.begin()
         LogKeeping(self._services, self._composition.runtime, tasks).begin()
         await self._record(EngineStarted(version=version("shiplog"), boot_id=host.boot_id(), pid=os.getpid()))
         if self._relay is not None:
             tasks.start_soon(self._relay.run)
+
+    def _look_after_log(self, tasks: anyio.abc.TaskGroup, kept: Sequence[Checkpoint]) -> None:
+        self._taker = SnapshotTaker(self._log, self._state, self._snapshots)
+        care = LogCare(self._log, self._configuration.instance.data_root / "log", self._taker, kept)
+        for each in (self._taker.run, self._checkpoints.run, care.run):
+            tasks.start_soon(each)
 
     async def _fold(self) -> None:
         await self._log.replay(self._state)
@@ -326,6 +337,7 @@ class Daemon:
         if not await self._bus.idle(COMMAND_GRACE_S):
             LOGGER.warning("some commands are still running: the next start settles what they leave open")
         await self._record(EngineStopped(reason="signal"))
+        await self._checkpoints.finish()
         if self._taker is not None:
             await self._taker.finish()
 
@@ -360,6 +372,7 @@ class Daemon:
             state=self._state,
             log=self._log,
             feed=self._feed,
+            checkpoints=self._checkpoints,
             past=Past(partial(state_at, self._log, self._snapshots)),
             relay=self._relay,
             keyring=self._keyring,

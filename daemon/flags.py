@@ -107,6 +107,12 @@ def _row(key: str, shape: Callable[[Sequence[str]], object], help: str, **more: 
 DIRECTIVES: tuple[Directive, ...] = (
     _row("config-file", last, "JSON file with more directives", only_flag=True),
     _row("validate", truth, "check the configuration and exit", only_flag=True),
+    _row(
+        "repair",
+        truth,
+        "keep what verifies of a damaged log, tell what is lost, and exit",
+        only_flag=True,
+    ),
     _row("instance", last, "name of this engine among several on one host", only_flag=True),
     _row("hosts", gathered, "where to serve the API: unix://[PATH], tcp://HOST:PORT, fd://", flag="host", short="H"),
     _row("group", last, "group (name or number) that may use the unix socket", short="G"),

@@ -29,7 +29,8 @@ class SnapshotTaker:
         self._log, self._state, self._directory, self._every = log, state, directory, every
         self._due = anyio.Event()
         self._saving = anyio.Lock()
-        self._newest = max(directory.sequences(), default=0)
+        self._newest = self.newest = max(directory.sequences(), default=0)
+        self._taken = anyio.Event()
         log.listen(self._note)
 
     def _note(self, batch: Sequence[Recorded]) -> None:
@@ -42,6 +43,10 @@ class SnapshotTaker:
             await self._due.wait()
             self._due = anyio.Event()
             await self.take()
+
+    async def wait_next(self) -> None:
+        """Wait until one is taken; `newest` is the event that it is of."""
+        await self._taken.wait()
 
     async def finish(self) -> None:
         """Take the last one: the next boot has nothing to fold then."""
@@ -57,5 +62,8 @@ class SnapshotTaker:
                 snapshot = self._log.capture(self._state)
                 self._newest = snapshot.position.sequence
                 await run_sync(self._directory.save, snapshot, abandon_on_cancel=True)
+                self.newest = self._newest
+                self._taken.set()
+                self._taken = anyio.Event()
             except (OSError, EngineError) as error:
                 LOGGER.warning("no snapshot was taken, the next boot takes longer: %s", error)

@@ -13,7 +13,7 @@ from events.ledger import Entry, Position
 from events.log_directory import create_file, sync_directory, sync_file
 from events.segment_reader import translated
 from events.segment_rows import Rows
-from events.segment_schema import create
+from events.segment_schema import Identity, create
 
 FIRST_FORMAT: Final = 1
 _INSERT: Final = "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?)"
@@ -42,10 +42,10 @@ def _copy(source: sqlite3.Connection, draft: Path) -> None:
     source.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
     ((log_id,),) = source.execute("SELECT id FROM log").fetchall()
     create_file(draft)
-    create(draft, log_id, Position.genesis(log_id))
+    create(draft, Identity(log_id), Position.genesis(log_id))
     with closing(sqlite3.connect(draft)) as target:
         ((dictionary,),) = target.execute("SELECT dictionary FROM log").fetchall()
-        rows = Rows(log_id, Position.genesis(log_id), dictionary)
+        rows = Rows(Identity(log_id), Position.genesis(log_id), dictionary)
         found = source.execute("SELECT record, hash FROM events ORDER BY sequence")
         while page := found.fetchmany(_PAGE_ROWS):
             target.executemany(_INSERT, [rows.made(_entry(stored, digest)) for stored, digest in page])

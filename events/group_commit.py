@@ -119,6 +119,10 @@ class GroupCommit:
         finally:
             group.done.set()
 
+    def fail(self, error: LogBroken) -> None:
+        """The log can't be trusted any more: refuse every append from now on."""
+        self._break(error)
+
     def _break(self, error: LogBroken) -> None:
         if self._broken is None:
             self._broken = error

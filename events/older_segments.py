@@ -7,6 +7,7 @@ memory, the whole of it. https://www.rfc-editor.org/rfc/rfc8878#name-skippable-f
 import os
 import sqlite3
 import threading
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -21,8 +22,8 @@ from events.ledger import Position
 from events.log import LogBroken
 from events.log_directory import ARCHIVED, create_file, sync_directory, sync_file
 from events.segment_reader import REPLAYED_ROWS, SegmentReader, translated
-from events.segment_rows import Rows, read_base
-from events.segment_schema import FORMAT
+from events.segment_rows import Row, Rows, UnknownFormat, rows_of
+from events.segment_schema import FORMAT, LOG, Identity
 
 _SKIPPABLE: Final = 0x184D2A53.to_bytes(4, "little")
 _LENGTH_BYTES: Final = 4
@@ -33,7 +34,7 @@ _CHUNK_BYTES: Final = 1 << 20
 class ArchiveHeader(msgspec.Struct, frozen=True, kw_only=True):
     """What an archive says of itself; `size_bytes` is the SQLite file's."""
 
-    log_id: str
+    log: Identity
     base: Position  # before its first event
     last: Position  # its last event
     size_bytes: int
@@ -55,7 +56,7 @@ class OlderSegment(SegmentReader):
         if path.suffix == ARCHIVED:
             with path.open("rb") as file:
                 header = read_header(file, path)
-            return cls(path, Rows(header.log_id, header.base), header.last)
+            return cls(path, Rows(header.log, header.base), header.last)
         try:
             with closing(_opened(path)) as connection:
                 rows = _rows(connection, path)
@@ -93,14 +94,34 @@ class OlderSegment(SegmentReader):
 
     def verify(self) -> None:
         """Check every event of it, and that it ends where the next file begins (blocking). Raises LogBroken."""
-        after, previous = self.base.sequence, self.base.hash
-        while after < self.last.sequence:
-            sql = "SELECT * FROM events WHERE sequence > ? ORDER BY sequence LIMIT ?"
-            found = self.select(sql, (after, REPLAYED_ROWS))
-            self.rows.checked(found, previous, after)
-            after, previous = found[-1][0], found[-1][6]
+        previous = self.base.hash
+        for rows in self.checked_rows(self.last.sequence, REPLAYED_ROWS):
+            previous = rows[-1][6]
         if previous != self.last.hash:
-            raise LogBroken(f"event {after} isn't the one that {self.path.name} ends with")
+            raise LogBroken(f"event {self.last.sequence} isn't the one that {self.path.name} ends with")
+
+    def checked_rows(self, last: int, limit: int) -> Iterator[list[Row]]:
+        """Its events up to `last`, at most `limit` at once; chain and columns hold (blocking).
+
+        Raises LogBroken that names the first bad sequence.
+        """
+        after, previous = self.base.sequence, self.base.hash
+        while after < min(last, self.last.sequence):
+            found = self._readable(after, limit)
+            self.rows.checked(found, previous, after)
+            yield found
+            after, previous = found[-1][0], found[-1][6]
+
+    def _readable(self, after: int, limit: int) -> list[Row]:
+        """The next rows; where the file itself is damaged, those before the damage, then the error with a name."""
+        sql = "SELECT * FROM events WHERE sequence > ? ORDER BY sequence LIMIT ?"
+        while True:
+            try:
+                return self.select(sql, (after, limit))
+            except LogBroken as error:
+                if limit == 1:
+                    raise LogBroken(f"event {after + 1} can't be read: {error}") from error
+                limit = max(1, limit // 10)
 
     def archived(self) -> "OlderSegment":
         """Verify it, replace the file by an archive of it, and return that (blocking).
@@ -116,7 +137,7 @@ class OlderSegment(SegmentReader):
             path = self.path.with_name(self.path.name + ARCHIVED)
             draft = path.with_name(path.name + ".new")
             header = ArchiveHeader(
-                log_id=self.rows.log_id,
+                log=self.rows.identity,
                 base=self.base,
                 last=self.last,
                 size_bytes=self.path.stat().st_size,
@@ -167,9 +188,8 @@ def _opened(path: Path) -> sqlite3.Connection:
 def _rows(connection: sqlite3.Connection, path: Path) -> Rows:
     ((version,),) = connection.execute("PRAGMA user_version").fetchall()
     if version != FORMAT:
-        raise LogBroken(f"{path} has format {version}, this engine knows {FORMAT}")
-    ((log_id, base, dictionary),) = connection.execute("SELECT id, base, dictionary FROM log").fetchall()
-    return Rows(str(log_id), read_base(base), dictionary)
+        raise UnknownFormat(path, version)
+    return rows_of(*connection.execute(LOG).fetchall()[0])
 
 
 def _last(connection: sqlite3.Connection, rows: Rows) -> Position:

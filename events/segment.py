@@ -14,10 +14,9 @@ from typing_extensions import override
 
 from events.errors import Unavailable
 from events.ledger import Entry
-from events.log import LogBroken
 from events.segment_reader import SegmentReader, translated
-from events.segment_rows import Rows, read_base
-from events.segment_schema import FORMAT
+from events.segment_rows import Rows, UnknownFormat, rows_of
+from events.segment_schema import FORMAT, LOG
 
 BUSY_TIMEOUT_S: Final = 5.0  # only programs that aren't ours can lock the database
 CHECKPOINT_PAGES: Final = 4000  # fewer, larger checkpoints: the median append never meets one
@@ -139,11 +138,10 @@ async def _configure(writer: aiosqlite.Connection, path: Path) -> Rows:
     """Set the writer up and read what the file says of itself."""
     ((version,),) = await _run(writer, "PRAGMA user_version")
     if version != FORMAT:
-        raise LogBroken(f"{path} has format {version}, this engine knows {FORMAT}")
+        raise UnknownFormat(path, version)
     for pragma in _PRAGMAS:
         await _run(writer, f"PRAGMA {pragma}")
-    ((log_id, base, dictionary),) = await _run(writer, "SELECT id, base, dictionary FROM log")
-    return Rows(str(log_id), read_base(base), dictionary)
+    return rows_of(*(await _run(writer, LOG))[0])
 
 
 async def _run(connection: aiosqlite.Connection, sql: str) -> list[Any]:

@@ -112,10 +112,10 @@ class SegmentReader(ABC):
 
         `previous` is the hash of event `after`. Raises LogBroken that names the first bad sequence.
         """
-        found = await self._readable(after, last)
+        found = await self._readable_page(after, last)
         return found, self.rows.checked(found, previous, after)
 
-    async def _readable(self, after: int, last: int) -> list[Row]:
+    async def _readable_page(self, after: int, last: int) -> list[Row]:
         """The next rows; where the file itself is damaged, those before the damage, then the error with a name."""
         limit = REPLAYED_ROWS
         while True:

@@ -7,6 +7,7 @@ nobody can choose names that meet.
 
 from collections.abc import Iterator, Sequence
 from hashlib import blake2b
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -17,23 +18,32 @@ from events.compression import Records
 from events.envelope import Recorded
 from events.ledger import Entry, Position
 from events.log import LogBroken
+from events.segment_schema import FORMAT, Identity
 
 Row = Sequence[Any]  # sequence, stream, version, command, claims, record, hash
+
+
+class UnknownFormat(LogBroken):
+    """A file that this engine doesn't read; that doesn't make it damaged."""
+
+    def __init__(self, path: Path, version: int) -> None:
+        newer = ": it was written by a newer one, use that" if version > FORMAT else ""
+        super().__init__(f"{path} has format {version}, this engine knows {FORMAT}{newer}")
 
 
 class Rows:
     """Rows of one file."""
 
-    def __init__(self, log_id: str, base: Position, dictionary: bytes | None = None) -> None:
+    def __init__(self, identity: Identity, base: Position, dictionary: bytes | None = None) -> None:
         """Without the dictionary names have keys, and frames can't be opened.
 
         Raises LogBroken for a file that begins as no log of this id does."""
-        if base.sequence == 0 and base != Position.genesis(log_id):
+        if base.sequence == 0 and base != Position.genesis(identity.origin):
             raise LogBroken("event 1 does not fit the hash chain: its file doesn't begin as this log does")
-        self.log_id = log_id
+        self.identity = identity
         self.base = base
         self._records = Records(dictionary or b"")
-        self._key = log_id.encode()[:64]
+        self._key = identity.origin.encode()[:64]
 
     def key(self, name: str) -> int:
         """Under which a stream or command is found."""
@@ -51,6 +61,10 @@ class Rows:
             self._records.pack(entry.stored),
             event.hash,
         )
+
+    def repacked(self, row: Row, source: "Rows") -> Row:
+        """A row of another file of this log, as this one holds it."""
+        return (*row[:5], self._records.pack(source.stored(row[5])), row[6])
 
     def stored(self, frame: bytes) -> bytes:
         """The bytes that are hashed. Raises LogBroken."""
@@ -102,9 +116,10 @@ class Rows:
             raise LogBroken(f"event {row[0]} has index columns that differ from its record")
 
 
-def read_base(encoded: bytes) -> Position:
-    """Where the log stood before a file. Raises LogBroken."""
+def rows_of(log_id: str, earlier: bytes, base: bytes, dictionary: bytes) -> Rows:
+    """By what a file says of itself (table `log`). Raises LogBroken."""
     try:
-        return msgspec.json.decode(encoded, type=Position)
+        identity = Identity(log_id, msgspec.json.decode(earlier, type=tuple[tuple[str, int], ...]))
+        return Rows(identity, msgspec.json.decode(base, type=Position), dictionary)
     except msgspec.MsgspecError as error:
         raise LogBroken(f"a log file's beginning can't be read: {error}") from error

@@ -10,11 +10,13 @@ from events.compression import new_dictionary
 from events.ledger import Position
 
 FORMAT: Final = 2
+LOG: Final = "SELECT id, earlier, base, dictionary FROM log"
 
 _SCHEMA: Final = """
 PRAGMA user_version = {format};
 CREATE TABLE log (
     id TEXT NOT NULL,
+    earlier BLOB NOT NULL,  -- JSON: ids that the log had before it was repaired, and the last event kept from each
     base BLOB NOT NULL,  -- JSON: where the log stood before this file's first event
     dictionary BLOB NOT NULL  -- of the frames in `record`
 ) STRICT;
@@ -40,13 +42,26 @@ CREATE TRIGGER log_no_delete BEFORE DELETE ON log BEGIN SELECT RAISE(ABORT, 'the
 """
 
 
-def create(path: Path, log_id: str, base: Position) -> None:
+class Identity(msgspec.Struct, frozen=True):
+    """Which log a file is of: its id, and the ids it had before, each with the last event that a repair kept."""
+
+    id: str
+    earlier: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def origin(self) -> str:
+        """The id with which its first event was written: the chain of hashes begins with it."""
+        return self.earlier[0][0] if self.earlier else self.id
+
+
+def create(path: Path, identity: Identity, base: Position) -> None:
     """Fill an empty file with the tables of a log that goes on after `base`, and make it durable (blocking)."""
     connection = sqlite3.connect(path)
     try:
         connection.execute("PRAGMA synchronous = EXTRA")
         connection.executescript(f"BEGIN; {_SCHEMA.format(format=FORMAT, before=base.sequence)}")
-        connection.execute("INSERT INTO log VALUES (?, ?, ?)", (log_id, msgspec.json.encode(base), new_dictionary()))
+        row = (identity.id, *map(msgspec.json.encode, (identity.earlier, base)), new_dictionary())
+        connection.execute("INSERT INTO log VALUES (?, ?, ?, ?)", row)
         connection.commit()
     finally:
         connection.close()

@@ -8,7 +8,6 @@ import sqlite3
 from bisect import bisect_right
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import closing
-from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -24,7 +23,7 @@ from events.older_segments import OlderSegment
 from events.segment import Segment
 from events.segment_reader import SegmentReader, translated
 from events.segment_rows import Row
-from events.segment_schema import create
+from events.segment_schema import Identity, create
 
 _INDEX_FILE: Final = "older.sqlite"
 _INDEX_SCHEMA: Final = """
@@ -55,8 +54,8 @@ class Segments:
         older = await run_sync(_prepared, directory, log_id)
         active = await Segment.open(segments(directory)[-1])
         try:
-            for earlier, later in pairwise((*older, active)):
-                _check_joint(earlier, later)
+            for earlier, later in zip(older, (*older, active)[1:], strict=True):
+                check_joint(earlier, later)
             if older:
                 await active.attach(directory / _INDEX_FILE)
         except BaseException:
@@ -73,7 +72,7 @@ class Segments:
     @property
     def log_id(self) -> str:
         """Random id of the log."""
-        return self.active.rows.log_id
+        return self.active.rows.identity.id
 
     @property
     def older(self) -> tuple[OlderSegment, ...]:
@@ -89,7 +88,7 @@ class Segments:
         complete = self.active
         older = OlderSegment(complete.path, complete.rows, position)
         await run_sync(_index, self._directory, [*self._older, older])
-        path = await run_sync(_new_file, self._directory, self.log_id, position)
+        path = await run_sync(_new_file, self._directory, self.active.rows.identity, position)
         try:
             active = await Segment.open(path)
             await active.attach(self._directory / _INDEX_FILE)
@@ -192,10 +191,9 @@ class Segments:
             pass
 
 
-def _check_joint(earlier: SegmentReader, later: SegmentReader) -> None:
-    if not isinstance(earlier, OlderSegment):
-        raise TypeError("only the newest file is written")
-    if later.rows.log_id != earlier.rows.log_id:
+def check_joint(earlier: OlderSegment, later: SegmentReader) -> None:
+    """A file goes on from the one before it. Raises LogBroken."""
+    if later.rows.identity.origin != earlier.rows.identity.origin:
         raise LogBroken(f"{earlier.path.name} is of another log than the file after it")
     if later.base != earlier.last:
         raise LogBroken(
@@ -209,7 +207,7 @@ def _prepared(directory: Path, log_id: str) -> list[OlderSegment]:
     clear_replaced(directory)
     paths = segments(directory)
     if newest_segment(directory) is None:
-        _new_file(directory, log_id, Position.genesis(log_id))
+        _new_file(directory, Identity(log_id), Position.genesis(log_id))
         return []
     if paths[0] != segment_path(directory, 1) and paths[0].name.partition(".")[0] != segment_path(directory, 1).stem:
         raise LogBroken(f"event 1 is missing from the log: the first file in {directory} is {paths[0].name}")
@@ -220,12 +218,12 @@ def _prepared(directory: Path, log_id: str) -> list[OlderSegment]:
     return older
 
 
-def _new_file(directory: Path, log_id: str, base: Position) -> Path:
+def _new_file(directory: Path, identity: Identity, base: Position) -> Path:
     """A new file; it has its name only once it is complete and durable."""
     path = segment_path(directory, base.sequence + 1)
     draft = path.with_suffix(".new")
     create_file(draft)
-    create(draft, log_id, base)
+    create(draft, identity, base)
     draft.rename(path)
     sync_directory(directory)
     return path

@@ -13,11 +13,12 @@ from typing import Self
 import anyio
 from anyio.to_thread import run_sync
 
+from events.checkpoints import Checkpoint
 from events.codec import decoded
 from events.envelope import Cause, Recorded
 from events.errors import Unavailable
 from events.group_commit import GroupCommit, Pending
-from events.ledger import ENGINE_STREAM, Clock, Draft, Entry, Ledger, prepare
+from events.ledger import ENGINE_STREAM, Clock, Draft, Entry, Ledger, Position, prepare
 from events.log import Append, ClaimTaken, Listener, LogBroken, Stored, VersionConflict
 from events.log_directory import DirectoryLock
 from events.projections.state import State
@@ -26,6 +27,7 @@ from events.segments import Segments
 from events.snapshot_directory import SnapshotDirectory
 from events.snapshots import Snapshot
 from events.tail import PAGE_EVENTS, Tail
+from events.verification import check_borne_out
 
 KNOWN_STREAMS = 10_000
 CHECKED_EVENTS = 1000  # of the tail, at open
@@ -165,6 +167,24 @@ class SqliteLog:
     async def wait_broken(self) -> LogBroken | None:
         """Wait until the log breaks (the engine must stop then) or is closed (None)."""
         return await self._tail.ended()
+
+    @property
+    def position(self) -> Position:
+        """Where the log stands."""
+        return self._ledger.position
+
+    def fail(self, error: LogBroken) -> None:
+        """What was found elsewhere breaks the log: nothing is appended any more, and the engine stops."""
+        self._writer.fail(error)
+
+    async def check_reaches(self, checkpoint: Checkpoint) -> None:
+        """The log has the event that was signed. Raises LogBroken when it was cut short or written anew."""
+        if checkpoint.sequence > self.head:
+            raise LogBroken(
+                f"the log ends with event {self.head}, and event {checkpoint.sequence} was signed: its end was cut off"
+            )
+        if checkpoint.sequence:
+            check_borne_out(checkpoint, await self._files.hash_of(checkpoint.sequence))
 
     def listen(self, listener: Listener) -> None:
         """Call `listener` with every committed batch from now on, before append returns.

@@ -17,6 +17,7 @@ from daemon.shapes.go_values import Version
 from daemon.shapes.information import Information
 from daemon.shapes.layout import Layout
 from events.base import Command
+from events.checkpoints import Checkpoint
 from events.envelope import Actor, Cause
 from events.errors import Unavailable
 from events.log import EventLog
@@ -68,6 +69,17 @@ class Asked(Protocol[Told]):
         """The answer and the log position at which it holds. Raises the handler's error."""
 
 
+class Signing(Protocol):
+    """States where the log stands (`daemon.log_care.Checkpoints`)."""
+
+    @property
+    def public_key(self) -> str:
+        """What checkpoints are checked with, PEM."""
+
+    async def sign(self) -> Checkpoint:
+        """A checkpoint of the newest event, kept. Raises OSError."""
+
+
 class DiskUsage(Protocol):
     """Measures directories: live data, read outside the event loop."""
 
@@ -91,6 +103,7 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True):
     state: State
     log: EventLog
     feed: Feed
+    checkpoints: Signing
     past: Past
     relay: Relay | None = None
     keyring: Keyring

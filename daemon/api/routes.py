@@ -18,6 +18,7 @@ from daemon.api import (
     volumes,
 )
 from daemon.api.attach import attach
+from daemon.api.checkpoint import sign_checkpoint
 from daemon.api.engine import Engine, EngineEndpoint
 from daemon.api.events import events
 from daemon.api.keys import export_keys
@@ -107,6 +108,7 @@ TABLE: Final[tuple[tuple[str, str, EngineEndpoint], ...]] = (
     ("DELETE", "/networks/{id}", networks.remove_network),
     # the log and its readers: Shiplog's own
     ("GET", "/shiplog/log", log_facts),
+    ("POST", "/shiplog/checkpoint", sign_checkpoint),
     ("GET", "/shiplog/events", log_events),
     ("GET", "/shiplog/state", state),
     ("GET", "/shiplog/diff", difference),

@@ -29,6 +29,16 @@ class EngineReloaded(Event, frozen=True, kw_only=True):
     changed: tuple[str, ...]
 
 
+class LogRepaired(Event, frozen=True, kw_only=True):
+    """Events after `kept` were damaged or missing and are set aside; before, the log's id was `earlier_log`."""
+
+    TYPE: ClassVar[str] = "system.log_repaired"
+    earlier_log: str
+    kept: int  # last sequence
+    lost: int  # last sequence that is known to have been there
+    reason: str
+
+
 class ClockJumped(Event, frozen=True, kw_only=True):
     """The wall clock ran backwards by this much."""
 

@@ -16,7 +16,7 @@ from events.log import Append, ClaimTaken, LogBroken
 from events.messages.container import ContainerCreated, ContainerRenamed
 from events.messages.image import ImageCreateRequested, ImageTagged
 from events.projections.state import State
-from events.segment_schema import create
+from events.segment_schema import Identity, create
 from events.snapshot_directory import SnapshotDirectory
 from events.snapshots import fingerprint
 from events.sqlite_log import SqliteLog
@@ -113,7 +113,7 @@ async def test_a_history_that_was_written_anew_shows(tmp_path: Path) -> None:
         await append(log, 1)
         await take(log, tmp_path)
     (tmp_path / "log" / FILE).unlink()
-    create(tmp_path / "log" / FILE, identity, Position.genesis(identity))
+    create(tmp_path / "log" / FILE, Identity(identity), Position.genesis(identity))
     async with SqliteLog.open(tmp_path / "log", SetClock()) as log:
         await append(log, 7)
     with pytest.raises(LogBroken, match="event 2 is not the one that a snapshot was made of"):
