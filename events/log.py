@@ -30,7 +30,12 @@ class ClaimTaken(Conflict):
 
 
 class LogBroken(SystemFailure):
-    """The log can't be trusted or written; the engine must stop."""
+    """The log can't be trusted or written; the engine must stop.
+
+    `is_write`: the file system refused a write, for whatever reason.
+    """
+
+    is_write = False
 
 
 class Append(msgspec.Struct, frozen=True, kw_only=True):

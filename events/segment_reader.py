@@ -32,9 +32,18 @@ _VERSIONS: Final = (
 _REPLY: Final = "SELECT record FROM events WHERE command = ? AND sequence <= ? ORDER BY sequence LIMIT 1"
 _CLAIMS: Final = "SELECT sequence, record FROM events WHERE claims = 1 AND sequence > ? ORDER BY sequence LIMIT ?"
 
-NO_SPACE: Final = "no space left on device for the event log: nothing was changed, free some space and try again"
 _BUSY: Final = "the event log's database is locked by another program: nothing was changed, try again"
+_WRITES: Final = ("SQLITE_IOERR_WRITE", "SQLITE_IOERR_SHMSIZE", "SQLITE_IOERR_TRUNCATE")
 _TAKEN: Final = (sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_TRIGGER)
+
+
+class NoSpace(Unavailable):
+    """The disk is full, or a quota is used up."""
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(
+            message or "no space left on device for the event log: nothing was changed, free some space and try again"
+        )
 
 
 class VersionTaken(LogBroken):
@@ -131,11 +140,13 @@ def translated(error: sqlite3.Error) -> EngineError:
     """What an error of SQLite means to those who use the log."""
     match getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF:
         case sqlite3.SQLITE_FULL:
-            return Unavailable(NO_SPACE)
+            return NoSpace()
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
             return Unavailable(_BUSY)
         case _ if getattr(error, "sqlite_errorcode", 0) in _TAKEN:
             return VersionTaken(f"another program wrote to the event log: {error}")
         case _:
             name = getattr(error, "sqlite_errorname", type(error).__name__)
-            return LogBroken(f"the event log can't be trusted any more: {error} ({name})")
+            broken = LogBroken(f"the event log can't be trusted any more: {error} ({name})")
+            broken.is_write = name in _WRITES
+            return broken

@@ -42,7 +42,7 @@ class Segments:
     """The files, oldest first; only the newest is written. Every sequence is in one of them."""
 
     def __init__(self, directory: Path, older: Sequence[OlderSegment], active: Segment) -> None:
-        self._directory = directory
+        self.directory = directory
         self._older = list(older)
         self._firsts = [segment.base.sequence for segment in older]
         self._recent: list[OlderSegment] = []  # those that may be open
@@ -87,11 +87,11 @@ class Segments:
         """Begin a new file after `position`, which is where the log stands. Nothing may be stored meanwhile."""
         complete = self.active
         older = OlderSegment(complete.path, complete.rows, position)
-        await run_sync(_index, self._directory, [*self._older, older])
-        path = await run_sync(_new_file, self._directory, self.active.rows.identity, position)
+        await run_sync(_index, self.directory, [*self._older, older])
+        path = await run_sync(_new_file, self.directory, self.active.rows.identity, position)
         try:
             active = await Segment.open(path)
-            await active.attach(self._directory / _INDEX_FILE)
+            await active.attach(self.directory / _INDEX_FILE)
         except BaseException:
             path.unlink()  # what is appended next goes where it went before
             raise

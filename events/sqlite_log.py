@@ -22,7 +22,8 @@ from events.ledger import ENGINE_STREAM, Clock, Draft, Entry, Ledger, Position, 
 from events.log import Append, ClaimTaken, Listener, LogBroken, Stored, VersionConflict
 from events.log_directory import DirectoryLock
 from events.projections.state import State
-from events.segment_reader import VersionTaken
+from events.reserve import Reserve, may_use
+from events.segment_reader import NoSpace, VersionTaken
 from events.segments import Segments
 from events.snapshot_directory import SnapshotDirectory
 from events.snapshots import Snapshot
@@ -54,6 +55,7 @@ class SqliteLog:
         self._ledger = ledger
         self._clock = clock
         self._segment_events = segment_events
+        self._reserve, self._is_full = Reserve(files.directory), False
         self._tail = Tail(ledger.position.sequence, self._page)
         self._writer = GroupCommit(self._commit, self._tail.close)
 
@@ -80,6 +82,7 @@ class SqliteLog:
             log = cls(files, await _opened_ledger(files, base), clock, base, segment_events=segment_events)
             tasks = await stack.enter_async_context(anyio.create_task_group())
             stack.push_async_callback(log.aclose)
+            await run_sync(log._reserve.take)
             tasks.start_soon(log._writer.run)
             yield log
 
@@ -103,6 +106,28 @@ class SqliteLog:
         return await self._writer.append(prepare(appends, cause, reply))
 
     async def _commit(self, group: Sequence[Pending]) -> None:
+        if self._is_full and not (await run_sync(self._reserve.take)):
+            await self._commit_conclusions(group)
+            return
+        self._is_full = False
+        try:
+            await self._commit_all(group)
+        except NoSpace:
+            LOGGER.error("the disk of the event log is full: commands are refused until there is room")  # noqa: TRY400
+            self._is_full = True
+            await run_sync(self._reserve.give_back)
+            await self._commit_conclusions(group)
+
+    async def _commit_conclusions(self, group: Sequence[Pending]) -> None:
+        """Outcomes of what was begun go into the room that the reserve gave back; nothing new is begun."""
+        concluding = [pending for pending in group if may_use(pending.batch)]
+        if concluding:
+            await self._commit_all(concluding)
+        for pending in group:
+            if pending not in concluding:
+                pending.error = NoSpace()
+
+    async def _commit_all(self, group: Sequence[Pending]) -> None:
         await self._roll_when_full()
         await self._learn(self._ledger.unknown(pending.batch for pending in group))
         try:
@@ -120,10 +145,20 @@ class SqliteLog:
         draft = Draft(self._ledger)
         batches = self._admit(draft, group)
         if batches:
-            await self._files.insert(draft.entries)
+            await self._insert(draft.entries)
             self._ledger.adopt(draft)
             self._ledger.forget(keep=KNOWN_STREAMS)
             self._publish(batches)
+
+    async def _insert(self, entries: Sequence[Entry]) -> None:
+        try:
+            await self._files.insert(entries)
+        except VersionTaken:
+            raise
+        except LogBroken as error:
+            if error.is_write and await run_sync(self._reserve.is_disk_full):
+                raise NoSpace from error
+            raise
 
     def _admit(self, draft: Draft, group: Iterable[Pending]) -> list[Sequence[Recorded]]:
         """What goes to disk, batch by batch; who asked for something impossible gets the error."""

@@ -6,13 +6,13 @@ import pytest
 
 from events.errors import EngineError, Unavailable
 from events.log import LogBroken
-from events.segment_reader import VersionTaken, translated
+from events.segment_reader import NoSpace, VersionTaken, translated
 
 
 @pytest.mark.parametrize(
     ("code", "meaning", "text"),
     [
-        (sqlite3.SQLITE_FULL, Unavailable, "no space left on device"),
+        (sqlite3.SQLITE_FULL, NoSpace, "no space left on device"),
         (sqlite3.SQLITE_BUSY, Unavailable, "locked by another program"),
         (sqlite3.SQLITE_BUSY_SNAPSHOT, Unavailable, "locked by another program"),
         (sqlite3.SQLITE_IOERR_FSYNC, LogBroken, "the text of it (SQLITE_IOERR_FSYNC)"),

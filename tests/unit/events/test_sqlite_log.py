@@ -142,7 +142,7 @@ async def test_modes_keep_others_out(tmp_path: Path) -> None:
         await log.append([on("a/1")], cause=CAUSE)
         modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "log").iterdir()}
     assert stat.S_IMODE((tmp_path / "log").stat().st_mode) == 0o700
-    assert modes == dict.fromkeys((FILE, f"{FILE}-wal", f"{FILE}-shm", "lock"), 0o600)
+    assert modes == dict.fromkeys((FILE, f"{FILE}-wal", f"{FILE}-shm", "lock", "reserve"), 0o600)
 
 
 @pytest.mark.parametrize(
@@ -315,7 +315,7 @@ async def test_a_crash_while_the_file_is_made_leaves_no_trap(tmp_path: Path) -> 
     (tmp_path / "log" / "log-0000000000000001.new").write_bytes(b"half")
     async with open_log(tmp_path) as log:
         await log.append([on("a/1")], cause=CAUSE)
-    assert {path.name for path in (tmp_path / "log").iterdir()} == {FILE, "lock"}
+    assert {path.name for path in (tmp_path / "log").iterdir()} == {FILE, "lock", "reserve"}
 
 
 async def test_leaving_writes_what_was_handed_over(tmp_path: Path) -> None:
