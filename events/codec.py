@@ -101,7 +101,7 @@ def decode_event(tag: str, schema: int, data: bytes | msgspec.Raw, upcasts: Upca
             return _event_decoders[tag].decode(data)
         fields = _lifted(tag, schema, event_type.SCHEMA, msgspec.json.decode(data), upcasts)
         return msgspec.convert(fields, event_type)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise LogBroken(f"event type {tag}, schema {schema}, can't be read: {error}") from error
 
 
@@ -127,7 +127,7 @@ def decode_record(stored: bytes) -> Record:
     """Read stored bytes, the event's own fields left as they are. Raises LogBroken."""
     try:
         return _record_decoder.decode(stored)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise LogBroken(f"a stored event can't be read: {error}") from error
 
 

@@ -193,11 +193,16 @@ def _rows(connection: sqlite3.Connection, path: Path) -> Rows:
 
 
 def _last(connection: sqlite3.Connection, rows: Rows) -> Position:
-    found = connection.execute("SELECT record, hash FROM events ORDER BY sequence DESC LIMIT 1").fetchall()
+    """Where it ends, by its newest row. Whether that is true, `checked_rows` tells, and names what isn't."""
+    found = connection.execute("SELECT sequence, record, hash FROM events ORDER BY sequence DESC LIMIT 1").fetchall()
     if not found:
         return rows.base
-    record = rows.record(found[0][0])
-    return Position(sequence=record.sequence, time_ns=record.time_ns, clock_ns=record.clock_ns, hash=found[0][1])
+    sequence, frame, digest = found[0]
+    try:
+        record = rows.record(frame)
+    except LogBroken:
+        return Position(sequence=sequence, hash=digest)
+    return Position(sequence=sequence, time_ns=record.time_ns, clock_ns=record.clock_ns, hash=digest)
 
 
 def _settle(path: Path) -> None:

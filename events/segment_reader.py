@@ -73,11 +73,15 @@ class SegmentReader(ABC):
 
     async def position(self) -> Position:
         """Where the log stands after this file."""
-        found = await self.fetch("SELECT record, hash FROM events ORDER BY sequence DESC LIMIT 1")
+        found = await self.fetch("SELECT sequence, record, hash FROM events ORDER BY sequence DESC LIMIT 1")
         if not found:
             return self.base
-        record = self.rows.record(found[0][0])
-        return Position(sequence=record.sequence, time_ns=record.time_ns, clock_ns=record.clock_ns, hash=found[0][1])
+        sequence, frame, digest = found[0]
+        try:
+            record = self.rows.record(frame)
+        except LogBroken as error:
+            raise LogBroken(f"event {sequence}: {error}") from error
+        return Position(sequence=sequence, time_ns=record.time_ns, clock_ns=record.clock_ns, hash=digest)
 
     async def page(self, after: int, last: int, limit: int) -> list[Recorded]:
         """Events with sequences in (after, last], at most `limit`."""

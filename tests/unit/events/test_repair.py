@@ -53,6 +53,16 @@ async def test_a_changed_event(tmp_path: Path, sequence: int) -> None:
     await goes_on(tmp_path, before, sequence - 1)
 
 
+@pytest.mark.parametrize("sequence", [3, 8, 20])
+async def test_an_event_that_is_no_event(tmp_path: Path, sequence: int) -> None:
+    before = await filled(tmp_path)
+    edit(file_of(tmp_path, sequence), f"UPDATE events SET record = x'0102' WHERE sequence = {sequence}")
+    done = repaired(tmp_path)
+    assert (done.kept, done.lost) == (sequence - 1, 20)
+    assert f"event {sequence}: a stored event can't be unpacked" in done.reason
+    await goes_on(tmp_path, before, sequence - 1)
+
+
 @pytest.mark.parametrize("sequence", [5, 12, 20])
 async def test_a_deleted_event(tmp_path: Path, sequence: int) -> None:
     before = await filled(tmp_path)
