@@ -21,6 +21,7 @@ from events.snapshots import Snapshot, SnapshotUnusable, read, read_header, writ
 _PREFIX: Final = "snapshot-"
 _DRAFT_SUFFIX: Final = ".new"
 _NEWEST_KEPT: Final = 3
+_EVEN_PARTS: Final = 64  # or a few more: of a million events any state is less than 30,000 events from a snapshot
 
 LOGGER = logging.getLogger("shiplog.snapshots")
 
@@ -101,11 +102,15 @@ class SnapshotDirectory:
 
 
 def spread(sequences: Sequence[int], head: int) -> set[int]:
-    """Which to keep: the newest few, and for each doubling of the distance from the head the oldest."""
+    """Which to keep: the newest few, for each doubling of the distance from the head the oldest, and the oldest in each
+    of so many equal parts of the history: every past state is less than two parts behind one of them."""
+    part = 1 << (head // _EVEN_PARTS).bit_length()
     oldest: dict[int, int] = {}
+    evenly: dict[int, int] = {}
     for sequence in sorted(sequences, reverse=True):
         oldest[(head - sequence).bit_length()] = sequence
-    return {*oldest.values(), *sorted(sequences)[-_NEWEST_KEPT:]}
+        evenly[sequence // part] = sequence
+    return {*oldest.values(), *evenly.values(), *sorted(sequences)[-_NEWEST_KEPT:]}
 
 
 async def state_at(log: ReadableLog, snapshots: SnapshotDirectory, sequence: int) -> State:

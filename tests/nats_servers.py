@@ -5,7 +5,8 @@ import json
 import shutil
 import socket
 import subprocess
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import anyio
@@ -19,8 +20,12 @@ ANY_PORT = -1
 class NatsServer:
     """One server; it keeps its port and what it stores over `kill` and `start`."""
 
-    def __init__(self, directory: Path, *, extra: str = "", port: int = ANY_PORT) -> None:
+    def __init__(
+        self, directory: Path, *, extra: str = "", port: int = ANY_PORT, surrounded_by: Sequence[str] = ()
+    ) -> None:
+        """`surrounded_by` is a command that runs the server, as `nsenter` does; `ready` then can't look at the port."""
         self.directory = directory
+        self._surrounded_by = surrounded_by
         self.port = port
         self._extra = extra
         self._process: subprocess.Popen[bytes] | None = None
@@ -41,7 +46,10 @@ class NatsServer:
             old.unlink()
         with (self.directory / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [PROGRAM, "--config", str(configuration)], stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                [*self._surrounded_by, PROGRAM, "--config", str(configuration)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
             )
 
     async def ready(self) -> None:
@@ -49,7 +57,7 @@ class NatsServer:
         assert self._process is not None
         path = self.directory / f"nats-server_{self._process.pid}.ports"
         with anyio.fail_after(30):
-            while self.port == ANY_PORT or not self._listens():
+            while self.port == ANY_PORT or not (self._surrounded_by or self._listens()):
                 assert self._process.poll() is None, (self.directory / "log").read_text()
                 with contextlib.suppress(FileNotFoundError, ValueError):
                     self.port = int(json.loads(path.read_bytes())["nats"][0].rpartition(":")[2])
@@ -130,3 +138,12 @@ async def stored_ids(client: Client, stream: str) -> list[str]:
                 return [(message.headers or {}).get("Nats-Msg-Id", "") for message in messages]
             except (nats.errors.Error, OSError):
                 await anyio.sleep(0.1)
+
+
+async def _print_ids(url: str, stream: str) -> None:
+    async with connected(url) as client:
+        print(json.dumps(await stored_ids(client, stream)))  # noqa: T201  # for a test that can't reach the server itself
+
+
+if __name__ == "__main__":
+    anyio.run(_print_ids, sys.argv[1], sys.argv[2])

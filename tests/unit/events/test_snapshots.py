@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import anyio
@@ -159,10 +160,19 @@ def test_those_that_stay_are_spread_over_the_history() -> None:
         kept = spread([*kept, head], head)
         if head % 5_000 == 0:
             assert {head, head - 10, head - 20} <= kept
-            assert len(kept) <= 20
+            assert len(kept) <= 150
             gaps = [head - before for before in kept]
             for age in (100, 1_000, head // 2):
                 assert any(age <= gap <= 4 * age + 40 for gap in gaps), (head, age, sorted(gaps))
+
+
+def test_no_part_of_the_history_is_far_from_one() -> None:
+    kept: set[int] = set()
+    for head in range(10_000, 1_000_001, 10_000):
+        kept = spread([*kept, head], head)
+    found = [0, *sorted(kept), 1_000_000]
+    assert max(later - earlier for earlier, later in pairwise(found)) <= 30_000
+    assert len(kept) <= 150
 
 
 async def test_the_state_as_of_an_event(tmp_path: Path) -> None:
