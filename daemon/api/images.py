@@ -1,5 +1,6 @@
 """Endpoints about images."""
 
+import logging
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -18,13 +19,15 @@ from daemon.api.platforms import check_image, check_load, check_removal
 from daemon.api.system import shared_bytes
 from daemon.http.messages import Answer, Request
 from daemon.http.query import boolean, filters, text
-from daemon.shapes.images import history, inspection, summary
+from daemon.shapes.images import history, inspection, layer_size, summary
 from events.errors import EngineError, InvalidParameter, Unsupported
 from events.lookup import find_image
-from events.messages.image import ImportImage, LoadImages, RemoveImage, TagImage
+from events.messages.image import ImportImage, LoadImages, PruneImage, RemovedImage, RemoveImage, TagImage
 from events.projections.images import Image
 from events.references import tagged
+from handlers.images.removal_plan import plan_prune
 
+LOGGER = logging.getLogger(__name__)
 UPLOAD_S: Final = 3600.0  # for what an archive of any size leads to
 _UNLINK_S: Final = 10.0
 
@@ -137,15 +140,17 @@ async def spooled(engine: Engine, request: Request) -> AsyncIterator[Path]:
 async def prune_images(engine: Engine, request: Request) -> Answer:
     """`POST /images/prune`: what no container uses and, unless `dangling=false`, what has no name either."""
     wanted = filters(request.query, frozenset({"dangling", "label", "label!", "until"}))
-    only_unnamed = select_dangling(wanted)
+    dangling = select_dangling(wanted)
     rest = {key: values for key, values in wanted.items() if key != "dangling"}
     deleted: list[dict[str, str]] = []
     reclaimed = 0
     for image, _ in select(engine.state, rest, engine.clock.now_ns()):
-        if not image.users and not (only_unnamed and image.references):
-            lines = await _pruned(engine, request, image)
-            deleted += lines
-            reclaimed += image.size_bytes if any("Deleted" in line for line in lines) else 0
+        if plan_prune(image, dangling=dangling) is not None:
+            sizes = {chain_id: layer_size(chain_id, engine.state) for chain_id in image.layers}
+            removed = await _pruned(engine, request, PruneImage(image_id=image.id, dangling=dangling))
+            deleted += [{"Untagged": name} for name in removed.untagged]
+            deleted += [{"Deleted": gone} for gone in removed.deleted]
+            reclaimed += sum(sizes.get(gone, 0) for gone in removed.deleted)
     return as_json({"ImagesDeleted": deleted or None, "SpaceReclaimed": reclaimed})
 
 
@@ -155,15 +160,10 @@ def select_dangling(wanted: dict[str, tuple[str, ...]]) -> bool:
     return not values or values[0] in ("1", "true")
 
 
-async def _pruned(engine: Engine, request: Request, image: Image) -> list[dict[str, str]]:
-    """What became of one image; nothing when somebody has begun to use it."""
-    names = image.references or (image.id,)
-    lines: list[dict[str, str]] = []
-    for name in names:
-        command = RemoveImage(name=name)
-        try:
-            removed = await engine.dispatch(request.actor, command, command_id=engine.ids.new())
-        except EngineError:
-            break
-        lines += [{"Untagged": text} for text in removed.untagged] + [{"Deleted": text} for text in removed.deleted]
-    return lines
+async def _pruned(engine: Engine, request: Request, command: PruneImage) -> RemovedImage:
+    """What became of one image; nothing when it can't go after all."""
+    try:
+        return await engine.dispatch(request.actor, command, command_id=engine.ids.new())
+    except EngineError:
+        LOGGER.warning("image %s can't be pruned", command.image_id, exc_info=True)
+        return RemovedImage()

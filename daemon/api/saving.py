@@ -1,20 +1,28 @@
 """Endpoints that send images as an archive (`docker save`): part by part, in memory that doesn't grow with them."""
 
+import logging
 import tarfile
-from collections.abc import AsyncIterator, Sequence
-from typing import Final
+from collections.abc import AsyncGenerator, Sequence
+from typing import Final, Self, TypeVar
+
+import anyio
 
 from daemon.api.commands import send
 from daemon.api.engine import Engine
 from daemon.api.platforms import check_saving
 from daemon.http.messages import Answer, Request, StreamResponse
-from events.errors import InvalidParameter
+from events.base import Command
+from events.errors import EngineError, InvalidParameter, NotFound
 from events.lookup import find_image
 from events.messages.image import RecordSaving
+from events.messages.layer import READING, HoldLayer, ReleaseLayers
 from events.projections.images import Image
 from events.projections.layers import Layer
 from handlers.images.saving import Member, SavedImage, chosen, members
 
+Answered = TypeVar("Answered")
+LOGGER = logging.getLogger(__name__)
+_END_S: Final = 60.0
 _BLOCK_BYTES: Final = 512
 _END: Final = bytes(2 * _BLOCK_BYTES)
 
@@ -35,12 +43,83 @@ async def _save(engine: Engine, request: Request, names: Sequence[str]) -> Answe
     wanted = chosen(engine.state.images, names)
     for image_id in wanted:
         check_saving(request, find_image(engine.state.images, image_id))
-    saved = [await _saved(engine, image_id, references) for image_id, references in wanted.items()]
-    layers = {layer.diff_id: layer for image in saved for layer in image.layers}
-    sizes = {diff_id: await engine.layer_tars.tar_size(layer.cache_id) for diff_id, layer in layers.items()}
-    _, headers = await send(engine, request, RecordSaving(image_ids=tuple(wanted)))
-    chunks = _archive(engine, members(saved, sizes))
+    reading = Reading(engine, request)
+    try:
+        await reading.begin(tuple(wanted))
+        saved = [await _saved(engine, image_id, references) for image_id, references in wanted.items()]
+        layers = {layer.diff_id: layer for image in saved for layer in image.layers}
+        sizes = {diff_id: await engine.layer_tars.tar_size(layer.cache_id) for diff_id, layer in layers.items()}
+        _, headers = await send(engine, request, RecordSaving(image_ids=tuple(wanted)))
+    except BaseException:
+        await reading.end()
+        raise
+    chunks = Held(_archive(engine, members(saved, sizes)), reading)
     return StreamResponse(headers=headers, content_type="application/x-tar", chunks=chunks)
+
+
+class LayerGone(NotFound):
+    """An image is being removed at this moment."""
+
+    def __init__(self, chain_id: str) -> None:
+        self.chain_id = chain_id
+        super().__init__(f"layer does not exist: {chain_id}")
+
+
+class Reading:
+    """Keeps images' layers on disk while they are sent, whoever removes the images meanwhile."""
+
+    def __init__(self, engine: Engine, request: Request) -> None:
+        self._engine, self._request = engine, request
+        self._holder = f"{READING}{engine.ids.new()}"
+        self._is_over = False
+
+    async def begin(self, image_ids: Sequence[str]) -> None:
+        """Raises NoSuchImage for one that is gone, LayerGone for one that is going."""
+        images = [find_image(self._engine.state.images, image_id) for image_id in image_ids]
+        chain_ids = tuple(chain_id for image in images for chain_id in image.layers)
+        for chain_id in chain_ids:
+            held = await self._send(HoldLayer(chain_id=chain_id, holder=self._holder))
+            if not held.held:
+                raise LayerGone(chain_id)
+
+    async def end(self) -> None:
+        """Once is enough. What can't be given up now is at the engine's next start."""
+        if self._is_over:
+            return
+        self._is_over = True
+        with anyio.move_on_after(_END_S, shield=True):
+            try:
+                await self._send(ReleaseLayers(holder=self._holder))
+            except EngineError:
+                LOGGER.warning("layers that were read are still held", exc_info=True)
+
+    async def _send(self, command: Command[Answered]) -> Answered:
+        return await self._engine.dispatch(self._request.actor, command, command_id=self._engine.ids.new())
+
+
+class Held:
+    """Chunks of an archive; when they end, or are closed before, the reading is over."""
+
+    def __init__(self, chunks: AsyncGenerator[bytes, None], reading: Reading) -> None:
+        self._chunks, self._reading = chunks, reading
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        """The next chunk."""
+        try:
+            return await anext(self._chunks)
+        except BaseException:
+            await self.aclose()
+            raise
+
+    async def aclose(self) -> None:
+        """End it."""
+        try:
+            await self._chunks.aclose()
+        finally:
+            await self._reading.end()
 
 
 async def _saved(engine: Engine, image_id: str, names: tuple[str, ...]) -> SavedImage:
@@ -54,7 +133,7 @@ def _layers(engine: Engine, image: Image) -> list[Layer]:
     return [layer for layer in found if layer is not None]
 
 
-async def _archive(engine: Engine, parts: Sequence[Member]) -> AsyncIterator[bytes]:
+async def _archive(engine: Engine, parts: Sequence[Member]) -> AsyncGenerator[bytes, None]:
     for part in parts:
         yield _header(part)
         if part.layer is None:

@@ -105,7 +105,7 @@ def run_config(config: RunConfig, version: Version) -> JsonObject:
 
 def history(image: Image, state: State) -> list[JsonObject]:
     """Its history, newest first; only the newest line has an id and names."""
-    sizes = iter([_layer_size(chain_id, state) for chain_id in image.layers])
+    sizes = iter([layer_size(chain_id, state) for chain_id in image.layers])
     lines: list[JsonObject] = [
         {
             "Id": _MISSING,
@@ -122,7 +122,8 @@ def history(image: Image, state: State) -> list[JsonObject]:
     return lines[::-1]
 
 
-def _layer_size(chain_id: str, state: State) -> int:
+def layer_size(chain_id: str, state: State) -> int:
+    """Bytes of a layer's own files; 0 for one that isn't there."""
     layer = state.layers.get(chain_id)
     return layer.size_bytes if layer else 0
 

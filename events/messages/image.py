@@ -214,6 +214,17 @@ class RemoveImage(Command[RemovedImage], frozen=True, kw_only=True):
     prune: bool = True
 
 
+class PruneImage(Command[RemovedImage], frozen=True, kw_only=True):
+    """Delete an image (by id) with all its names if no container uses it; with `dangling` only if it has none.
+
+    One that has come to be needed meanwhile stays: the answer is empty then.
+    """
+
+    TYPE: ClassVar[str] = "image.prune"
+    image_id: str
+    dangling: bool = True
+
+
 class AcquireImage(Command[None], frozen=True, kw_only=True):
     """Record that a container uses an image: it can't be deleted until ReleaseImage."""
 

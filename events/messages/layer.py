@@ -9,6 +9,8 @@ import msgspec
 
 from events.base import Command, Event
 
+READING = "reading/"  # begins the holders that don't outlive the engine's run
+
 
 class AppliedLayer(msgspec.Struct, frozen=True, kw_only=True):
     """Answer of ApplyLayer."""

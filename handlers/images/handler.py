@@ -31,6 +31,7 @@ class ImageHandler:
             m.TagImage: self._tag,
             m.RecordSaving: record_saving,
             m.RemoveImage: self._remove,
+            m.PruneImage: self._prune,
             m.AcquireImage: self._acquire,
             m.ReleaseImage: self._release,
         }
@@ -53,6 +54,9 @@ class ImageHandler:
 
     async def _remove(self, context: Context, command: m.RemoveImage) -> m.RemovedImage:
         return await remove.remove_image(context, command, self.content, self.turns)
+
+    async def _prune(self, context: Context, command: m.PruneImage) -> m.RemovedImage:
+        return await remove.prune_image(context, command, self.content, self.turns)
 
     async def _acquire(self, context: Context, command: m.AcquireImage) -> None:
         await tag.acquire_image(context, command)

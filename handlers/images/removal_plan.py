@@ -28,6 +28,13 @@ def plan_removal(state: State, image: Image, name: str, *, force: bool) -> Remov
     return _plan_by_name(state, image, name, force=force)
 
 
+def plan_prune(image: Image | None, *, dangling: bool) -> RemovalPlan | None:
+    """Whether an image may go with all its names: it is there whole, nobody uses it and, if `dangling`, it has none."""
+    if image is None or image.status != "ready" or image.users or (dangling and image.references):
+        return None
+    return RemovalPlan(untag=image.references, delete=True)
+
+
 def _plan_by_name(state: State, image: Image, name: str, *, force: bool) -> RemovalPlan:
     reference = _held(image, name)
     if image.users and not force and _is_single(image.references):

@@ -12,7 +12,7 @@ from handlers.context import DECISION_RETRIES, Context
 from handlers.images import naming
 from handlers.images.content import ContentStore
 from handlers.images.create import conclude_removal, settle, take_down
-from handlers.images.removal_plan import RemovalPlan, plan_removal
+from handlers.images.removal_plan import RemovalPlan, plan_prune, plan_removal
 from handlers.turns import Turns
 
 REMOVE_LIMIT_S = 600.0
@@ -27,6 +27,21 @@ async def remove_image(context: Context, command: m.RemoveImage, content: Conten
                 continue  # names move while one waits
             image = find_image(context.state.images, command.name)
             plan = plan_removal(context.state, image, command.name, force=command.force)
+            try:
+                return await _carry_out(context, image, plan, content)
+            except VersionConflict:
+                continue
+    raise Unavailable("too many others are changing the same images; try again")
+
+
+async def prune_image(context: Context, command: m.PruneImage, content: ContentStore, turns: Turns) -> m.RemovedImage:
+    """Delete it if it may go now, whatever it was like when it was chosen."""
+    async with turns.of(command.image_id):
+        for _ in range(DECISION_RETRIES):
+            image = context.state.images.get(command.image_id)
+            plan = plan_prune(image, dangling=command.dangling)
+            if image is None or plan is None:
+                return m.RemovedImage()
             try:
                 return await _carry_out(context, image, plan, content)
             except VersionConflict:

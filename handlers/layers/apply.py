@@ -6,11 +6,12 @@ from pathlib import Path
 import anyio
 import anyio.from_thread
 
-from events.errors import EngineError
+from events.errors import DeadlineExceeded, EngineError
+from events.log import VersionConflict
 from events.messages import layer as m
 from events.projections.layers import Layer
 from handlers import compression
-from handlers.context import Context
+from handlers.context import DECISION_RETRIES, Context
 from handlers.kernel.calls import attempt
 from handlers.kernel.threads import run_long
 from handlers.layers import decide, removal
@@ -69,10 +70,18 @@ async def _digest(command: m.ApplyLayer) -> str:
 
 
 async def _hold(context: Context, layer: Layer, holder: str) -> m.AppliedLayer:
+    """The caller has the layer's turn, so that it stays; only its other holders may come and go meanwhile."""
     answer = _answer(layer)
-    if holder not in layer.holders:
-        await context.append_all((decide.hold(layer, holder),), answer=answer)
-    return answer
+    for _ in range(DECISION_RETRIES):
+        now = context.state.layers.get(layer.chain_id)
+        if now is None or holder in now.holders:
+            return answer
+        try:
+            await context.append_all((decide.hold(now, holder),), answer=answer)
+        except VersionConflict:
+            continue
+        return answer
+    raise DeadlineExceeded("too many others are changing the same layer; try again")
 
 
 async def _make(context: Context, command: m.ApplyLayer, diff_id: str, driver: GraphDriver) -> m.AppliedLayer:

@@ -55,6 +55,11 @@ def hold(layer: Layer, holder: str) -> Append:
     return Append(stream=stream(layer.chain_id), events=(event,), expected=layer.version)
 
 
+def readers(layers: Layers) -> tuple[str, ...]:
+    """Holders that only read, and so don't outlive the engine's run."""
+    return tuple(dict.fromkeys(one for layer in layers for one in layer.holders if one.startswith(m.READING)))
+
+
 def release(layers: Layers, holder: str) -> tuple[Append, ...]:
     """Everything that a holder keeps, given up at once."""
     return tuple(

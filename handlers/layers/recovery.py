@@ -5,6 +5,7 @@ import logging
 import anyio
 
 from events.errors import EngineError
+from events.messages.layer import ReleaseLayers
 from events.messages.system import OrphanRemoved
 from handlers.context import Context
 from handlers.layers import decide, removal
@@ -16,7 +17,9 @@ OBJECT_LIMIT_S = 600.0
 
 
 async def reconcile(context: Context, driver: GraphDriver, turns: Turns) -> None:
-    """Settle open intents, remove layers that nobody needs, then directories that the log doesn't know."""
+    """Forget who read, settle open intents, remove layers that nobody needs, then what the log doesn't know."""
+    for holder in decide.readers(context.state.layers):  # of the engine's last run; nobody is served yet
+        await removal.release_layers(context, ReleaseLayers(holder=holder), driver, turns)
     for chain in [layer.chain_id for layer in context.state.layers if layer.driver == driver.name]:
         await _settle(context, chain, driver, turns)
     await _remove_orphans(context, driver)

@@ -3,6 +3,8 @@
 import hashlib
 import io
 import json
+import random
+import subprocess
 import tarfile
 
 import pytest
@@ -101,3 +103,26 @@ def test_a_platform_that_the_image_is_not_for(images):
     failed = images.docker("save", "--platform", "linux/s390x", "busybox", check=False)
     assert failed.returncode == 1
     assert "does not match the specified platform" in failed.stderr.decode()
+
+
+def test_an_image_that_is_removed_while_it_is_saved_arrives_whole_and_leaves_nothing(images):
+    layer = io.BytesIO()
+    with tarfile.open(fileobj=layer, mode="w") as tar:
+        entry = tarfile.TarInfo("big")
+        entry.size = 24 << 20  # more than pipes and sockets hold
+        tar.addfile(entry, io.BytesIO(random.Random(1).randbytes(entry.size)))
+    images.docker("import", "-", "big:1", stdin=layer.getvalue())
+    layers = images.data_root / "overlay2"
+    before = len(list(layers.iterdir()))
+    saving = images.popen("save", "big:1", stdin=subprocess.DEVNULL)
+    assert saving.stdout is not None
+    with saving:
+        head = saving.stdout.read(1 << 20)
+        assert b"Deleted: sha256:" in images.docker("rmi", "big:1").stdout
+        assert len(list(layers.iterdir())) == before
+        archive = head + saving.stdout.read()
+        assert saving.wait(60) == 0
+    with opened(archive) as tar:
+        (name,) = json.loads(read(tar, "manifest.json"))[0]["Layers"]
+        assert read(tar, name) == layer.getvalue()
+    wait_until(lambda: len(list(layers.iterdir())) == before - 1, "the layer goes with its last reader")

@@ -11,7 +11,7 @@ from events.base import Command, Event
 from events.envelope import Actor, Cause
 from events.memory_log import MemoryLog
 from events.projections.state import State
-from handlers.context import Context, Handler, RandomIds, Services
+from handlers.context import Context, Handler, Ids, RandomIds, Services
 from handlers.registry import table
 from tests.fakes.keyring import MemoryKeyring
 
@@ -32,9 +32,9 @@ class SteppingClock:
 class Engine:
     """Sends commands to handlers and tells what is in the log. Payloads pass through JSON, as on the bus."""
 
-    def __init__(self, *handlers: Handler) -> None:
+    def __init__(self, *handlers: Handler, log: MemoryLog | None = None, ids: Ids | None = None) -> None:
         self.handlers = handlers
-        self.log = MemoryLog(SteppingClock())
+        self.log = log or MemoryLog(SteppingClock())
         self.state = State()
         watcher = StreamWatcher()
         self.log.listen(self.state.apply)
@@ -45,7 +45,7 @@ class Engine:
             log=self.log,
             state=self.state,
             clock=SteppingClock(),
-            ids=RandomIds(),
+            ids=ids or RandomIds(),
             keyring=MemoryKeyring(),
             sender=self._forward,
             watcher=watcher,

@@ -458,18 +458,17 @@ async def test_removals_and_loads_of_other_platforms_are_refused():
 async def test_prune_images_takes_the_nameless_unless_told():
     api = await running()
     nameless = "sha256:" + "3c" * 32
-    await api.story.image(nameless, size=40)
+    await api.story.image(nameless, layers=("low", "high"))
 
     async def remove(command):
-        image_id = nameless if command.name == nameless else IMAGE
-        await api.story.tell(f"image/{image_id}", i.ImageRemoved(image_id=image_id))
-        return i.RemovedImage(deleted=(image_id,))
+        await api.story.tell(f"image/{command.image_id}", i.ImageRemoved(image_id=command.image_id))
+        return i.RemovedImage(deleted=(command.image_id, *(("high",) if command.dangling else ())))
 
-    api.desk.agree(i.RemoveImage, remove)
+    api.desk.agree(i.PruneImage, remove)
     answer = json.loads((await api.send("POST", "/images/prune")).body)
-    assert answer == {"ImagesDeleted": [{"Deleted": nameless}], "SpaceReclaimed": 40}
+    assert answer == {"ImagesDeleted": [{"Deleted": nameless}, {"Deleted": "high"}], "SpaceReclaimed": 500}
     answer = json.loads((await api.send("POST", '/images/prune?filters={"dangling":["false"]}')).body)
-    assert answer == {"ImagesDeleted": [{"Deleted": IMAGE}], "SpaceReclaimed": 1000}
+    assert answer == {"ImagesDeleted": [{"Deleted": IMAGE}], "SpaceReclaimed": 0}
 
 
 # ---- volumes and networks

@@ -186,3 +186,19 @@ async def test_an_ambiguous_prefix_is_refused(host):
     with pytest.raises(EngineError) as refusal:
         await host.remove(f"sha256:{twice}")
     assert str(refusal.value) == f"ambiguous reference: sha256:{twice}"
+
+
+async def test_a_prune_takes_what_is_still_unneeded_only(host):
+    await host.load(sample("x", names=("a:1",)))
+    (image,) = host.images
+    prune = m.PruneImage(image_id=image.id, dangling=True)
+    assert (await host.engine.send(prune)).deleted == ()
+    await host.container("c" * 64, image.id, running=False)
+    everything = m.PruneImage(image_id=image.id, dangling=False)
+    assert (await host.engine.send(everything)).deleted == ()
+    await host.engine.send(m.ReleaseImage(image_id=image.id, container_id="c" * 64))
+    removed = await host.engine.send(everything)
+    assert removed.untagged == ("a:1",)
+    assert removed.deleted[0] == image.id
+    assert await host.kept() == (0, 0, 0)
+    assert (await host.engine.send(everything)).deleted == ()

@@ -335,3 +335,25 @@ async def test_a_layer_whose_ancestor_is_unknown_is_no_layer(host):
     with pytest.raises(NoSuchLayer, match=absent):
         await host.engine.send(m.CreateContainerLayer(container_id="c", parent=chain))
     assert [layer.chain_id for layer in host.engine.state.layers.lineage(chain)] == [chain]
+
+
+async def test_a_layer_that_is_read_stays_until_the_reader_is_done(host):
+    chain = await host.apply("a")
+    reader = f"{m.READING}1"
+    assert (await host.engine.send(m.HoldLayer(chain_id=chain, holder=reader))).held
+    await host.engine.send(m.ReleaseLayers(holder=IMAGE))
+    assert len(await host.driver.list()) == 1
+    await host.engine.send(m.ReleaseLayers(holder=reader))
+    assert await host.driver.list() == frozenset()
+
+
+async def test_readers_dont_outlive_the_engine(host):
+    chain = await host.apply("a")
+    kept = await host.apply("b")
+    await host.engine.send(m.HoldLayer(chain_id=chain, holder=f"{m.READING}1"))
+    await host.engine.send(m.HoldLayer(chain_id=kept, holder=f"{m.READING}1"))
+    await host.engine.send(m.HoldLayer(chain_id=kept, holder=OTHER))
+    await host.engine.send(m.ReleaseLayers(holder=IMAGE))
+    await host.engine.reconcile()
+    assert [(layer.chain_id, layer.holders) for layer in host.engine.state.layers] == [(kept, {OTHER})]
+    assert len(await host.driver.list()) == 1
