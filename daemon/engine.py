@@ -1,5 +1,6 @@
 """The engine's life: log, bus, handlers, recovery, API, signals, and an end that leaves containers running."""
 
+import gc
 import logging
 import os
 import shutil
@@ -183,6 +184,19 @@ def prepare_directories(configuration: Configuration) -> None:
         directory.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
 
 
+async def replay(log: SqliteLog, state: State) -> None:
+    """Bring the state up to the log's head.
+
+    What is folded stays: looking for garbage in it again and again takes a third of the time, and finds none.
+    """
+    gc.disable()
+    try:
+        await log.replay(state)
+    finally:
+        gc.enable()
+    gc.freeze()
+
+
 def clear_scratch(directory: Path) -> None:
     """Uploads that a killed daemon was receiving go."""
     shutil.rmtree(directory, ignore_errors=True)
@@ -282,7 +296,7 @@ class Daemon:
             tasks.start_soon(each)
 
     async def _fold(self) -> None:
-        await self._log.replay(self._state)
+        await replay(self._log, self._state)
         self._log.listen(self._state.apply)
         self._log.listen(self._watcher.notify)
 

@@ -21,6 +21,11 @@ def link(previous: bytes, stored: bytes) -> bytes:
     return hashlib.sha256(previous + stored).digest()
 
 
+def unfit(sequence: int) -> str:
+    """What is wrong with an event whose hash is another."""
+    return f"event {sequence} does not fit the hash chain: it, or what comes before it, was changed"
+
+
 def check(previous: bytes, after: int, links: Iterable[tuple[int, bytes, bytes]]) -> bytes:
     """Recompute (sequence, stored bytes, hash) in order and return the last hash.
 
@@ -30,6 +35,6 @@ def check(previous: bytes, after: int, links: Iterable[tuple[int, bytes, bytes]]
         if sequence != expected:
             raise LogBroken(f"event {expected} is missing from the log")
         if link(previous, stored) != digest:
-            raise LogBroken(f"event {sequence} does not fit the hash chain: it, or what comes before it, was changed")
+            raise LogBroken(unfit(sequence))
         previous = digest
     return previous

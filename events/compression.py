@@ -18,7 +18,7 @@ from events.codec import EVENTS, Record, encode_event, encode_record
 from events.envelope import ENGINE, Actor, Cause
 from events.log import MAXIMUM_EVENT_BYTES, LogBroken
 
-_LEVEL: Final = 1
+_LEVEL: Final = -1  # fast to open: no entropy coding of literals
 _MAXIMUM_BYTES: Final = 4 * MAXIMUM_EVENT_BYTES  # an event, its reply and what surrounds them
 _OFTEN: Final = ("image.", "network.sandbox", "process.", "container.")  # the likelier, the later: nearer is cheaper
 _ID: Final = "0123456789abcdef" * 4

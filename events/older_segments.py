@@ -108,7 +108,7 @@ class OlderSegment(SegmentReader):
         after, previous = self.base.sequence, self.base.hash
         while after < min(last, self.last.sequence):
             found = self._readable(after, limit)
-            self.rows.checked(found, previous, after)
+            self.rows.check(found, previous, after)
             yield found
             after, previous = found[-1][0], found[-1][6]
 

@@ -187,8 +187,11 @@ class Segments:
 
     async def check(self, first: int, last: int) -> None:
         """Recompute the chain over a range and compare the columns. Raises LogBroken that names a bad sequence."""
-        async for _ in self.checked(first - 1, last):
-            pass
+        after = first - 1
+        previous = await self.hash_of(after)
+        while after < last:
+            row = await (await self._opened(after + 1)).check_page(after, last, previous)
+            after, previous = row[0], row[6]
 
 
 def check_joint(earlier: OlderSegment, later: SegmentReader) -> None:
