@@ -181,7 +181,18 @@ async def _settle_start(context: Context, c: Container) -> None:
     ):
         saga.begin(command.TYPE, lambda command=command: context.send(command))  # type: ignore[misc]  # bound early
     await saga.unwind()
-    await start.fail(context, c.id, saga.leftovers, SystemFailure(INTERRUPTED))
+    await start.fail(context, c.id, saga.leftovers, SystemFailure(INTERRUPTED), *_scheduled_again(context, c))
+
+
+def _scheduled_again(context: Context, c: Container) -> tuple[Event, ...]:
+    """A restart policy's start that was cut off isn't one of the tries that it has."""
+    if c.status != "restarting" or c.restarting:
+        return ()
+    now_ns = context.clock.now_ns()
+    again = m.ContainerRestartScheduled(
+        container_id=c.id, run=c.run, attempt=c.restart_count, delay_ms=c.restart_delay_ms, due_ns=now_ns
+    )
+    return (again,)
 
 
 async def _settle_stop(context: Context, c: Container) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from events.base import Event
 from events.container_lookup import find_container
 from events.errors import Conflict, SystemFailure, reason_of
 from events.log import Append
@@ -66,15 +67,15 @@ async def start_again(context: Context, command: m.StartAgain) -> None:
     await start(context, command.container, decision=lambda c: decide.start_again(c, command.run))
 
 
-async def fail(context: Context, container_id: str, leftovers: list[str], error: BaseException) -> None:
-    """Write the outcome of a start that was undone."""
+async def fail(context: Context, container_id: str, leftovers: list[str], error: BaseException, *more: Event) -> None:
+    """Write the outcome of a start that was undone, and what follows from it."""
     event = m.ContainerStartFailed(
         container_id=container_id,
         exit_code=exit_code_of(str(error)),
         error=reason_of(error),
         leftovers=tuple(leftovers),
     )
-    await conclude(context, container_id, event)
+    await conclude(context, container_id, event, *more)
 
 
 def exit_code_of(reason: str) -> int:

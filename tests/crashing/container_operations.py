@@ -4,6 +4,8 @@ from tests.crashing.operation import Operation, in_turn, one
 from tests.crashing.subjects import (
     BRIDGE,
     KEPT,
+    MORE_MEMORY,
+    has_more_memory,
     has_status,
     is_frozen,
     is_untouched,
@@ -106,6 +108,13 @@ CONTAINERS = (
         act=one("POST", "/containers/web/rename", name="shop"),
         done=lambda world: (world.status("web"), world.status("shop")) == ("gone", "created"),
         undone=lambda world: (world.status("web"), world.status("shop")) == ("created", "gone"),
+    ),
+    Operation(
+        name="update",
+        prepare=running(),
+        act=lambda world: (world.again("POST", "/containers/web/update", MORE_MEMORY),),
+        done=lambda world: is_untouched(world) and has_more_memory(world),
+        undone=lambda world: is_untouched(world) and not has_more_memory(world),
     ),
     Operation(
         name="rm",

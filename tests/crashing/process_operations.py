@@ -88,6 +88,28 @@ def _is_over(world: World) -> bool:
     return found is not None and (found["State"]["Status"], found["State"]["ExitCode"]) == ("exited", 5)
 
 
+def _waits_for_end_twice(world: World) -> None:
+    script = "[ -e /end ] && sleep 1000; until [ -e /end ]; do sleep 0.02; done; exit 5"
+    policy = {"RestartPolicy": {"Name": "on-failure", "MaximumRetryCount": 1}}
+    world.container("web", "sh", "-c", script, HostConfig=BRIDGE | policy)
+    world.ask("POST", "/containers/web/start")
+
+
+def _ends_and_begins(world: World) -> Answer:
+    """Its process ends by itself, and its policy starts it again."""
+    found = world.inspect("web")
+    if found and found["State"]["Pid"] and not found["RestartCount"]:
+        with open(f"/proc/{found['State']['Pid']}/root/end", "w") as file:  # noqa: PTH123  # seen by its shell
+            file.write("now")
+    world.until(lambda: _is_started_again(world), "the container is started again")
+    return SEEN
+
+
+def _is_started_again(world: World) -> bool:
+    found = world.inspect("web")
+    return found is not None and bool(found["State"]["Pid"]) and found["RestartCount"] == 1
+
+
 PROCESSES = (
     Operation(
         name="exec",
@@ -111,6 +133,13 @@ PROCESSES = (
         prepare=_waits_for_end,
         act=in_turn(_ends),
         done=_is_over,
+        undone=is_untouched,
+    ),
+    Operation(
+        name="a policy starts it again",
+        prepare=_waits_for_end_twice,
+        act=in_turn(_ends_and_begins),
+        done=_is_started_again,
         undone=is_untouched,
     ),
 )

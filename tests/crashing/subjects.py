@@ -3,12 +3,14 @@
 from collections.abc import Callable
 from typing import Any
 
+from handlers.kernel import cgroups
 from tests.clients.raw import Answer
 from tests.crashing.world import World
 
 TRAP = "trap 'exit 3' TERM; while :; do sleep 0.02; done"
 PORT = 18080
 BRIDGE: dict[str, Any] = {"NetworkMode": "bridge", "PortBindings": {"80/tcp": [{"HostPort": str(PORT)}]}}
+MORE_MEMORY: dict[str, Any] = {"Memory": 64 << 20, "MemorySwap": 128 << 20}
 KEPT: dict[str, Any] = {"Volumes": {"/etc": {}}}  # an anonymous volume, with what the image has there
 
 
@@ -66,3 +68,14 @@ def is_frozen(world: World) -> bool:
 def volumes_go_along(world: World) -> bool:
     """A container that is gone has left no anonymous volume, one that is there has it."""
     return bool(world.volumes()) == (world.status("web") != "gone")
+
+
+def has_more_memory(world: World) -> bool:
+    """Its configuration and its control group say the same."""
+    found = world.inspect("web")
+    assert found is not None
+    group = cgroups.of_process(found["State"]["Pid"], cgroups.hierarchies())
+    limit = group.read("memory", "memory.max" if group.is_unified else "memory.limit_in_bytes").strip()
+    told, acts = found["HostConfig"]["Memory"] == MORE_MEMORY["Memory"], limit == str(MORE_MEMORY["Memory"])
+    assert told == acts, f"memory: {found['HostConfig']['Memory']} is told, {limit} acts"
+    return bool(told)
