@@ -1,12 +1,19 @@
 """What it takes to make another engine serve what a log's did. Pure: a state and keys in, requests out."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import msgspec
 
 from events.key_export import open_value
-from events.messages.container import ContainerSecrets, EndpointConfig, EndpointIpam, HostConfig, PortBinding
+from events.messages.container import (
+    ContainerConfig,
+    ContainerSecrets,
+    EndpointConfig,
+    EndpointIpam,
+    HostConfig,
+    PortBinding,
+)
 from events.messages.network import ADDRESS_WISH
 from events.opened import with_secrets
 from events.projections.containers import Container
@@ -122,7 +129,7 @@ def _container(c: Container, state: State, keys: Mapping[str, bytes]) -> WantedC
     secrets = ContainerSecrets() if opened is None else msgspec.json.decode(opened, type=ContainerSecrets)
     config, host = with_secrets(c.config, c.host, secrets)
     sandbox = state.sandboxes.get(c.id)
-    body: Body = msgspec.to_builtins(_replace(config, image=c.image_reference or c.image_id))
+    body: Body = msgspec.to_builtins(_replace(_own(config, host), image=c.image_reference or c.image_id))
     body["HostConfig"] = msgspec.to_builtins(_named(_published(host, sandbox), state))
     body["NetworkingConfig"] = {"EndpointsConfig": msgspec.to_builtins(_endpoints(c, sandbox))}
     return WantedContainer(
@@ -167,6 +174,13 @@ def _bindings(key: str, asked: tuple[PortBinding, ...], sandbox: SandboxState) -
     return tuple(_replace(each, host_port=str(port)) for each, port in zip(asked, chosen, strict=True))
 
 
+def _own(config: ContainerConfig, host: HostConfig) -> ContainerConfig:
+    """Without what it has of somebody whose namespaces it shares: nobody may ask for that."""
+    if host.network_mode.startswith("container:"):
+        return _replace(config, hostname="", domainname="", exposed_ports={})
+    return _replace(config, hostname="", domainname="") if host.uts_mode == "host" else config
+
+
 def _named(host: HostConfig, state: State) -> HostConfig:
     """Ids of other containers are different there: names are the same."""
 
@@ -180,8 +194,18 @@ def _named(host: HostConfig, state: State) -> HostConfig:
         network_mode=named(host.network_mode),
         pid_mode=named(host.pid_mode),
         ipc_mode=named(host.ipc_mode),
+        cgroupns_mode=named(host.cgroupns_mode),
+        links=tuple(f"{target.name}:{alias}" for target, alias in _links(host, state)),
         cgroup_parent="",  # that host's
     )
+
+
+def _links(host: HostConfig, state: State) -> Iterator[tuple[Container, str]]:
+    for text in host.links:
+        key, _, alias = text.partition(":")
+        target = state.containers.get(key)
+        if target is not None:
+            yield target, alias
 
 
 def _endpoints(c: Container, sandbox: SandboxState | None) -> dict[str, EndpointConfig]:

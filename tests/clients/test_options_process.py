@@ -142,6 +142,25 @@ def test_how_soon_the_kernel_ends_it_for_want_of_memory(engine):
     assert run(engine, "--oom-score-adj", "321", script="cat /proc/self/oom_score_adj") == "321"
 
 
+# ---- which image, and whose id
+
+
+def test_a_platform_that_the_image_has_or_has_not(engine):
+    assert engine.out("run", "--rm", "--platform", "linux/amd64", "--pull", "never", "busybox", "echo", "up") == "up"
+    refused = engine.docker(
+        "run", "--rm", "--platform", "linux/arm64", "--pull", "never", "busybox", "true", check=False
+    )
+    assert refused.returncode == 125
+    assert b"does not match the specified platform" in refused.stderr
+
+
+def test_an_id_is_written_to_a_file(engine, tmp_path):
+    identity = engine.out("create", "--cidfile", str(tmp_path / "id"), "busybox", "true")
+    assert (tmp_path / "id").read_text() == identity
+    assert engine.inspect(identity)["HostConfig"]["ContainerIDFile"] == str(tmp_path / "id")
+    engine.docker("rm", identity)
+
+
 # ---- what is shown
 
 
