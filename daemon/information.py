@@ -58,8 +58,23 @@ def collect(
         registries=registries(configuration),
         address_pools=tuple((pool.base, pool.size) for pool in configuration.network.address_pools),
         firewall_backend="nftables" if configuration.network.iptables else "none",
-        capabilities=Capabilities(swap_limit=facts.swap_limit, oom_kill_disable=facts.cgroup_version == 1),
+        capabilities=capabilities(facts),
         warnings=(*warnings(configuration, facts), *host_warnings),
+    )
+
+
+def capabilities(facts: HostFacts) -> Capabilities:
+    """What the host's control groups can limit."""
+    has = facts.controllers
+    return Capabilities(
+        memory_limit="memory" in has,
+        swap_limit=facts.swap_limit,
+        cpu_period="cpu" in has,
+        cpu_quota="cpu" in has,
+        cpu_shares="cpu" in has,
+        cpu_set="cpuset" in has,
+        pids_limit="pids" in has,
+        oom_kill_disable=facts.cgroup_version == 1 and "memory" in has,
     )
 
 
