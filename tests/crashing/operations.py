@@ -3,8 +3,9 @@
 from typing import Final
 
 from tests.crashing.container_operations import CONTAINERS
+from tests.crashing.file_operations import FILES
 from tests.crashing.object_operations import IMAGES, VOLUMES
 from tests.crashing.operation import Operation
 from tests.crashing.process_operations import PROCESSES
 
-OPERATIONS: Final[tuple[Operation, ...]] = (*CONTAINERS, *PROCESSES, *IMAGES, *VOLUMES)
+OPERATIONS: Final[tuple[Operation, ...]] = (*CONTAINERS, *PROCESSES, *FILES, *IMAGES, *VOLUMES)
