@@ -91,6 +91,11 @@ def rules(plan: str) -> tuple[Rule, ...]:
     return tuple(found)
 
 
+def point_name(step: str, side: str) -> str:
+    """Of a point of the command that is being carried out."""
+    return f"{_where.get(_ENGINE).command}/{step}/{side}"
+
+
 def _always(step: str) -> Callable[..., str]:
     return lambda *_, **__: step
 
@@ -181,7 +186,7 @@ class Failpoints:
 
     async def passes(self, step: str, side: str) -> None:
         """The engine is at a point. Raises SystemFailure or Panic where the plan says so."""
-        name = f"{_where.get(_ENGINE).command}/{step}/{side}"
+        name = point_name(step, side)
         for rule in [rule for rule in self._read() if rule.meets(name)]:
             self._note(name)
             if rule.action == "kill":

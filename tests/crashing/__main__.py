@@ -1,4 +1,4 @@
-"""The real daemon with a trigger at every step: what is appended, what is asked on the bus, what changes on the host.
+"""The real daemon with a trigger at every step: what it has a name for, and every call that changes the host.
 
 Started as `python -m tests.crashing` with the daemon's own arguments; the directory of `points.Control` comes in an
 environment variable. Nothing of the daemon is replaced, only surrounded.
@@ -14,6 +14,9 @@ import sys
 import threading
 from pathlib import Path
 
+from typing_extensions import override
+
+from daemon.failpoints import Failpoints, point_name
 from tests.crashing.points import DIRECTORY_VARIABLE, Trigger
 
 # https://docs.python.org/3/library/audit_events.html
@@ -32,34 +35,21 @@ class Hooks:
         self._own = threading.local()  # the trigger writes files too
 
     def surround_log(self) -> None:
-        """Appends."""
+        """Appends that return: what was acknowledged must be there afterwards."""
         log = importlib.import_module("events.sqlite_log").SqliteLog
         append, trigger = log.append, self._trigger
 
         async def surrounded(self, appends, **keywords):
-            types = [event.TYPE for each in appends for event in each.events]
-            subject = "+".join(dict.fromkeys(types))
-            trigger.passes("append", subject, "before")
             recorded = await append(self, appends, **keywords)
             trigger.acknowledge(recorded[-1].sequence)
-            trigger.passes("append", subject, "after")
             return recorded
 
         log.append = surrounded
 
-    def surround_bus(self) -> None:
-        """Commands, a client's as well as handlers' to one another."""
-        bus = importlib.import_module("daemon.bus.client").Bus
-        request, trigger = bus.request, self._trigger
-
-        async def surrounded(self, command, **keywords):
-            trigger.passes("command", command.TYPE, "before")
-            try:
-                return await request(self, command, **keywords)
-            finally:
-                trigger.passes("command", command.TYPE, "after")
-
-        bus.request = surrounded
+    def name_points(self) -> None:
+        """Every point that the daemon has a name for: appends, commands to one another, drivers."""
+        named = _Named(self._trigger)
+        setattr(Failpoints, "of", lambda _: named)  # noqa: B010  # for this process
 
     def surround_kernel(self) -> None:
         """What changes the host and isn't a function of Python's: mounts, namespaces, links, firewall."""
@@ -108,6 +98,18 @@ class Hooks:
         return _IDENTIFIER.sub("*", text)
 
 
+class _Named(Failpoints):
+    """Asks the trigger instead of a plan of its own."""
+
+    def __init__(self, trigger: Trigger) -> None:
+        super().__init__(Path())
+        self._trigger = trigger
+
+    @override
+    async def passes(self, step: str, side: str) -> None:
+        self._trigger.passes("step", point_name(step, side), side)
+
+
 def _message(message) -> str:
     """The kind of a netlink message."""
     return f"{type(message).__name__} {message['header']['type']}"
@@ -122,7 +124,7 @@ def main() -> None:
     """Surround, then run the daemon as `python -m daemon` does."""
     hooks = Hooks(Trigger(Path(os.environ[DIRECTORY_VARIABLE])), roots(sys.argv))
     hooks.surround_log()
-    hooks.surround_bus()
+    hooks.name_points()
     hooks.surround_kernel()
     sys.addaudithook(hooks.audit)
     runpy.run_module("daemon", run_name="__main__", alter_sys=True)

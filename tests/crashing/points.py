@@ -1,7 +1,7 @@
 """The steps at which a daemon can be made to kill itself, and the directory by which a test tells it where.
 
-A step is an append to the log, a command on the bus, or a call that changes something on the host. `n` counts equal
-steps from the moment that the plan was made, from 1.
+A step is a point that `daemon/failpoints.py` has a name for, or a call that changes something on the host. `n` counts
+equal steps from the moment that the plan was made, from 1.
 """
 
 import contextlib
@@ -22,8 +22,8 @@ _PLAN, _TRACE_FILE, _ACKNOWLEDGED = "plan", "trace", "acknowledged"
 class Point(msgspec.Struct, frozen=True, order=True):
     """One instant of an operation."""
 
-    kind: str  # "append", "command" or "host"
-    subject: str  # the events' types, the command's type, or the call with its path
+    kind: str  # "step" or "host"
+    subject: str  # the step's name (`daemon/failpoints.py`), or the call with its path
     number: int = 1
     side: str = "before"  # or "after"
 
