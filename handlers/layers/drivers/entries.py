@@ -14,6 +14,7 @@ from events.errors import InvalidParameter
 from handlers.compression import CutShort
 
 _HEADER_LIMIT_BYTES = 1024 * 1024  # of a PAX or GNU long-name header; Go's archive/tar has the same bound
+ENTRIES_LIMIT = 4_000_000  # the largest images have a quarter of that; more only eats inodes and memory
 _XATTR_PREFIX = "SCHILY.xattr."
 
 
@@ -108,14 +109,18 @@ class Stream:
         return True
 
 
-def entries(stream: Stream) -> Iterator[tarfile.TarInfo]:
+def entries(stream: Stream, *, limit: int = ENTRIES_LIMIT) -> Iterator[tarfile.TarInfo]:
     """The archive's entries; after each the caller may read its data from the stream (or not).
 
-    Global PAX headers apply as in POSIX. Raises BadArchive, CutShort.
+    Global PAX headers apply as in POSIX. Raises BadArchive, CutShort, and BadEntry for one more than `limit`.
     """
     # mode "w" only because "r" reads the first entry at once, in its lenient way; nothing is ever written
     archive = tarfile.TarFile(fileobj=cast(IO[bytes], stream), mode="w", errors="surrogateescape")
+    number = 0
     while (entry := _next(archive, stream)) is not None:
+        number += 1
+        if number > limit:
+            raise BadEntry(entry.name, f"the archive has more than {limit} entries")
         yield entry
         stream.skip_to(archive.offset)
 

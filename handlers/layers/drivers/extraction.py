@@ -16,6 +16,7 @@ import tarfile
 from collections.abc import Callable
 
 from events.errors import EngineError
+from handlers.compression import CutShort
 from handlers.kernel.calls import KernelRefused, reason
 from handlers.layers.drivers.entries import BadEntry, Stream, clean, extended_attributes, modified_ns
 from handlers.layers.drivers.lineage import Lineage, Metadata
@@ -69,6 +70,8 @@ class Extraction:
         """Put one entry in its place. Raises BadEntry, or KernelRefused for what the host is to blame for."""
         try:
             self._place(clean(entry.name, entry=entry.name), entry)
+        except CutShort as error:
+            raise BadEntry(entry.name, str(error)) from error  # it says that it is larger than it is
         except EngineError:
             raise
         except OSError as error:
