@@ -46,18 +46,6 @@ class Product(msgspec.Struct, frozen=True, kw_only=True):
     vendor_name: str = "Shiplog"
 
 
-class Metadata(msgspec.Struct, frozen=True, kw_only=True):
-    """`uid` names the event, `log_name` the log, `sequence` its place; `correlation_uid` is the first request's id."""
-
-    version: str = "1.3.0"
-    product: msgspec.Raw  # Product
-    uid: str
-    log_name: str
-    sequence: int
-    event_code: str
-    correlation_uid: str
-
-
 class File(msgspec.Struct, frozen=True, kw_only=True):
     """A program's file."""
 
@@ -103,24 +91,10 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     port: int = 0
 
 
-class Uid(msgspec.Struct, frozen=True, kw_only=True):
-    """A request or a service."""
-
-    uid: str
-
-
 class Service(msgspec.Struct, frozen=True, kw_only=True):
     """What was asked."""
 
     name: str = "shiplog"
-
-
-class Api(msgspec.Struct, frozen=True, kw_only=True):
-    """The operation: a command's TYPE."""
-
-    operation: str
-    service: msgspec.Raw  # Service
-    request: Uid
 
 
 class Resource(msgspec.Struct, frozen=True, kw_only=True):
@@ -136,15 +110,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     user_agent: str = ""
 
 
-class Unmapped(msgspec.Struct, frozen=True, kw_only=True):
-    """What OCSF has no place for: the record's fields (secrets sealed) and the chain's hash."""
-
-    record: msgspec.Raw
-    hash: str
-
-
 class Activity(msgspec.Struct, frozen=True, kw_only=True):
-    """One event of class API Activity. What many events have in common is kept encoded."""
+    """What many events of class API Activity have in common; `encode` adds what each has for itself."""
 
     activity_id: int
     activity_name: str
@@ -154,17 +121,12 @@ class Activity(msgspec.Struct, frozen=True, kw_only=True):
     class_name: str = "API Activity"
     type_uid: int
     severity_id: int
-    time: int  # ms, wall clock
     status_id: int
     status: str
     status_detail: str
-    metadata: Metadata
-    actor: msgspec.Raw  # Caller
-    src_endpoint: msgspec.Raw  # Endpoint
-    api: Api
-    http_request: msgspec.Raw  # Request
-    resources: msgspec.Raw  # a list of Resource
-    unmapped: Unmapped
+    actor: Caller
+    src_endpoint: Endpoint
+    http_request: Request
 
 
 class _Reason(msgspec.Struct, frozen=True, kw_only=True):
@@ -188,11 +150,11 @@ class _KnownUid(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Cause(msgspec.Struct, frozen=True, kw_only=True):
-    """Who, and under which ids."""
+    """Who, and under which ids; left as JSON."""
 
-    actor: msgspec.Raw  # the same for many events: read once
-    command_id: str
-    correlation_id: str
+    actor: msgspec.Raw
+    command_id: msgspec.Raw
+    correlation_id: msgspec.Raw
 
 
 class _Record(msgspec.Struct, frozen=True, kw_only=True):
@@ -205,54 +167,76 @@ class _Record(msgspec.Struct, frozen=True, kw_only=True):
     data: msgspec.Raw
 
 
+class _Common(msgspec.Struct, frozen=True):
+    """An Activity without its last brace, and two more pieces, as JSON."""
+
+    activity: bytes
+    operation: bytes
+    event_code: bytes
+
+
 _records = msgspec.json.Decoder(_Record)
 _reasons = msgspec.json.Decoder(_Reason)
 _known = msgspec.json.Decoder(_Known)
 _encoder = msgspec.json.Encoder()
+_PRODUCT: Final = _encoder.encode(Product())
+_SERVICE: Final = _encoder.encode(Service())
+_OWN: Final = (
+    b'%b,"resources":[%b],"time":%d,"api":{"operation":%b,"service":%b,"request":{"uid":%b}},"metadata":{"version":"1.3.0","product":%b,'
+    b'"uid":"%b-%d","log_name":"%b","sequence":%d,"event_code":%b,"correlation_uid":%b},'
+    b'"unmapped":{"record":%b,"hash":"%b"}}'
+)
 
 
 def encode(line: Line) -> bytes:
-    """A line as an API Activity."""
-    return _encoder.encode(activity(line))
-
-
-def activity(line: Line) -> Activity:
-    """What an event is in OCSF's words."""
+    """A line as an API Activity; what OCSF has no place for (secrets sealed) and the chain's hash are in `unmapped`."""
     record = _records.decode(line.record)
-    command, outcome = told_by(record.type)
-    reason = _reasons.decode(record.data) if outcome in (FAILED, REFUSED) else _NO_REASON
+    cause = record.cause
+    is_failure = told_by(record.type).outcome in (FAILED, REFUSED)
+    common = _common(record.type, bytes(cause.actor), bytes(record.data) if is_failure else b"{}")
+    kind, _, key = record.stream.partition("/")
+    log, request = line.log.encode(), bytes(cause.command_id)
+    return _OWN % (
+        common.activity,
+        _encoder.encode(Resource(uid=key, type=kind)),
+        record.clock_ns // _MILLISECOND_NS,
+        common.operation,
+        _SERVICE,
+        request if request != b'""' else b'"event-%d"' % line.sequence,
+        _PRODUCT,
+        log,
+        line.sequence,
+        log,
+        line.sequence,
+        common.event_code,
+        bytes(cause.correlation_id),
+        bytes(line.record),
+        line.hash.encode(),
+    )
+
+
+@lru_cache(maxsize=4096)
+def _common(tag: str, actor: bytes, reasons: bytes) -> _Common:
+    """By what events have in common: type, caller, and the reason of a failure."""
+    command, outcome = told_by(tag)
+    reason = _reasons.decode(reasons)
     operation = reason.command or command
     activity_id = _activity(operation)
     status_id, status = _STATUSES.get(outcome, (_UNKNOWN, "Unknown"))
-    caller, source, request = _caller(bytes(record.cause.actor))
-    return Activity(
+    called = msgspec.json.decode(actor, type=Actor)
+    activity = Activity(
         activity_id=activity_id,
         activity_name=_NAMES[activity_id],
         type_uid=CLASS_UID * 100 + activity_id,
         severity_id=LOW if status_id == _FAILURE else INFORMATIONAL,
-        time=record.clock_ns // _MILLISECOND_NS,
         status_id=status_id,
         status=status,
         status_detail=reason.error or reason.reason or outcome,
-        metadata=Metadata(
-            product=_PRODUCT,
-            uid=f"{line.log}-{line.sequence}",
-            log_name=line.log,
-            sequence=line.sequence,
-            event_code=record.type,
-            correlation_uid=record.cause.correlation_id,
-        ),
-        actor=caller,
-        src_endpoint=source,
-        api=Api(
-            operation=operation,
-            service=_SERVICE,
-            request=Uid(uid=record.cause.command_id or f"event-{line.sequence}"),
-        ),
-        http_request=request,
-        resources=_resources(record.stream),
-        unmapped=Unmapped(record=line.record, hash=line.hash),
+        actor=_caller(called),
+        src_endpoint=_endpoint(called.address),
+        http_request=Request(user_agent=called.user_agent),
     )
+    return _Common(_encoder.encode(activity)[:-1], _encoder.encode(operation), _encoder.encode(tag))
 
 
 def position_of(content: bytes) -> Position:
@@ -260,7 +244,6 @@ def position_of(content: bytes) -> Position:
     return position_of_id(_known.decode(content).metadata.uid)
 
 
-@lru_cache(maxsize=1024)
 def _activity(operation: str) -> int:
     """By the command's verb; what changes an object in another way is an update."""
     verb = operation.rpartition(".")[2]
@@ -269,19 +252,15 @@ def _activity(operation: str) -> int:
     return by_method.get(method) or _ACTIVITIES.get(verb) or (OTHER if operation.startswith("system.") else UPDATE)
 
 
-@lru_cache(maxsize=1024)
-def _caller(encoded: bytes) -> tuple[msgspec.Raw, msgspec.Raw, msgspec.Raw]:
-    """Caller, endpoint and request of an actor, all encoded."""
-    actor = msgspec.json.decode(encoded, type=Actor)
+def _caller(actor: Actor) -> Caller:
     user = User(uid="" if actor.uid is None else str(actor.uid), name=actor.subject)
     file = File(name=PurePosixPath(actor.executable).name, path=actor.executable) if actor.executable else None
-    caller = Caller(
+    return Caller(
         user=user if user != User() else None,
         process=Process(pid=actor.pid, file=file) if actor.pid is not None else None,
         session=None if actor.login_uid is None else Session(uid=str(actor.login_uid)),
         app_name="" if actor.uid is not None or actor.subject else f"shiplogd ({actor.kind})",
     )
-    return _encoded(caller), _encoded(_endpoint(actor.address)), _encoded(Request(user_agent=actor.user_agent))
 
 
 def _endpoint(address: str) -> Endpoint:
@@ -289,18 +268,3 @@ def _endpoint(address: str) -> Endpoint:
     if host and port.isdecimal():
         return Endpoint(ip=host.strip("[]"), port=int(port))
     return Endpoint(ip=address) if address else Endpoint(name="localhost")
-
-
-@lru_cache(maxsize=4096)
-def _resources(stream: str) -> msgspec.Raw:
-    kind, _, key = stream.partition("/")
-    return _encoded([Resource(uid=key, type=kind)])
-
-
-def _encoded(value: object) -> msgspec.Raw:
-    return msgspec.Raw(_encoder.encode(value))
-
-
-_PRODUCT: Final = _encoded(Product())
-_SERVICE: Final = _encoded(Service())
-_NO_REASON: Final = _Reason()
