@@ -11,8 +11,7 @@ from daemon.engine import run
 from daemon.flags import ConfigurationInvalid
 from daemon.log_repair import repair_log
 from events.errors import EngineError, first_error
-from events.log import LogBroken
-from events.segment_rows import UnknownFormat
+from events.log import LogBroken, NewerLog
 
 FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
@@ -35,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         error = first_error(failure)
         if not isinstance(error, ConfigurationInvalid | EngineError | OSError | ValueError):
             raise
-        hint = f"\n{REPAIR}" if isinstance(error, LogBroken) and not isinstance(error, UnknownFormat) else ""
+        hint = f"\n{REPAIR}" if isinstance(error, LogBroken) and not isinstance(error, NewerLog) else ""
         print(f"shiplogd: {error}{hint}", file=sys.stderr)  # noqa: T201 - the log may not be set up yet
         return 1
     return 0

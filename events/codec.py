@@ -12,7 +12,7 @@ import msgspec
 
 from events.base import Command, Event
 from events.envelope import Cause, Recorded
-from events.log import LogBroken
+from events.log import LogBroken, NewerLog
 from events.messages import container, exec, image, layer, network, system, volume  # noqa: A004  # Docker's own word
 
 Message = TypeVar("Message", bound=type)
@@ -95,7 +95,7 @@ def decode_event(tag: str, schema: int, data: bytes | msgspec.Raw, upcasts: Upca
     """
     event_type = EVENTS.get(tag)
     if event_type is None:
-        raise LogBroken(f"event type {tag} is unknown to this engine: the log was written by a newer one")
+        raise NewerLog(f"event type {tag} is unknown to this engine: the log was written by a newer one, use that")
     try:
         if schema == event_type.SCHEMA:
             return _event_decoders[tag].decode(data)
@@ -107,8 +107,9 @@ def decode_event(tag: str, schema: int, data: bytes | msgspec.Raw, upcasts: Upca
 
 def _lifted(tag: str, schema: int, present: int, fields: dict[str, Any], upcasts: Upcasts) -> dict[str, Any]:
     if schema > present:
-        raise LogBroken(
-            f"event type {tag} has schema {schema}, this engine knows {present}: the log was written by a newer one"
+        raise NewerLog(
+            f"event type {tag} has schema {schema}, this engine knows {present}: the log was written by a newer one, "
+            "use that"
         )
     for step in range(schema, present):
         upcast = upcasts.get((tag, step))

@@ -38,6 +38,10 @@ class LogBroken(SystemFailure):
     is_write = False
 
 
+class NewerLog(LogBroken):
+    """The log was written by a newer engine: it isn't damaged, this engine is too old for it."""
+
+
 class Append(msgspec.Struct, frozen=True, kw_only=True):
     """Events for one stream, with the claims that they take and release.
 

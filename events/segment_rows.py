@@ -17,13 +17,13 @@ from events.codec import Record
 from events.compression import Records
 from events.envelope import Recorded
 from events.ledger import Entry, Position
-from events.log import LogBroken
+from events.log import LogBroken, NewerLog
 from events.segment_schema import FORMAT, Identity
 
 Row = Sequence[Any]  # sequence, stream, version, command, claims, record, hash
 
 
-class UnknownFormat(LogBroken):
+class UnknownFormat(NewerLog):
     """A file that this engine doesn't read; that doesn't make it damaged."""
 
     def __init__(self, path: Path, version: int) -> None:

@@ -14,7 +14,7 @@ import anyio
 from anyio.to_thread import run_sync
 
 from events.checkpoints import Checkpoint
-from events.codec import decoded
+from events.codec import Record, decoded
 from events.envelope import Cause, Recorded
 from events.errors import Unavailable
 from events.group_commit import GroupCommit, Pending
@@ -249,7 +249,7 @@ class SqliteLog:
             state.restore(self.base.position.sequence, self.base.tables)
             self.base = None  # its tables are the state's now
         async for rows, records in self._files.checked(state.sequence, self.head):
-            state.apply([decoded(record, row[6]) for row, record in zip(rows, records, strict=True)])
+            state.apply([_named(record, row[6]) for row, record in zip(rows, records, strict=True)])
 
     def capture(self, state: State) -> Snapshot:
         """A snapshot of a state that listens to this log; call it on the event loop."""
@@ -293,6 +293,13 @@ class SqliteLog:
         """Write what was handed over, end all subscriptions; later appends are refused."""
         await self._writer.aclose(CLOSE_TIMEOUT_S)
         self._tail.close()
+
+
+def _named(record: Record, digest: bytes) -> Recorded:
+    try:
+        return decoded(record, digest)
+    except LogBroken as error:
+        raise type(error)(f"event {record.sequence}: {error}") from error
 
 
 def _as_read(entries: Iterable[Entry]) -> Sequence[Recorded]:

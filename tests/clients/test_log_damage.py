@@ -8,9 +8,17 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from events.chain import link
+from events.codec import encode_record
+from events.envelope import Recorded
+from events.ledger import Entry
 from events.log_directory import segments
+from events.messages.system import EngineStopped
+from events.segment_rows import rows_of
+from events.segment_schema import LOG
 from tests.engines import ROOT, EngineUnderTest
 from tests.unit.events.damage import edit
 
@@ -120,3 +128,37 @@ def test_a_log_of_a_newer_engine_is_refused(subject: EngineUnderTest) -> None:
     kept = daemon(subject, "--repair")
     assert kept.returncode == 1
     assert "has format 99" in kept.stderr
+
+
+def test_an_event_of_a_newer_engine_is_named_and_refused(subject: EngineUnderTest) -> None:
+    subject.kill()
+    with closing(sqlite3.connect(log_file(subject))) as connection:
+        rows = rows_of(*connection.execute(LOG).fetchone())
+        sequence, frame, previous = connection.execute(
+            "SELECT sequence, record, hash FROM events ORDER BY sequence DESC LIMIT 1"
+        ).fetchone()
+        record = rows.record(frame)
+        newer = msgspec.structs.replace(record, sequence=sequence + 1, version=1, stream="x/1", type="container.flown")
+        stored = encode_record(newer)
+        entry = Entry(
+            recorded=Recorded(
+                sequence=sequence + 1,
+                time_ns=record.time_ns,
+                clock_ns=record.clock_ns,
+                stream="x/1",
+                version=1,
+                event=EngineStopped(reason="any"),
+                cause=record.cause,
+                reply=bytes(record.reply) or None,
+                hash=link(previous, stored),
+            ),
+            stored=stored,
+            changes_claims=bool(record.take or record.release),
+        )
+        connection.execute("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?)", rows.made(entry))
+        connection.commit()
+    refused = daemon(subject)
+    assert refused.returncode == 1
+    assert f"event {sequence + 1}: event type container.flown is unknown to this engine" in refused.stderr
+    assert "the log was written by a newer one, use that" in refused.stderr
+    assert "--repair" not in refused.stderr
