@@ -146,6 +146,7 @@ def registries(read: Directives, configuration: Path) -> RegistrySettings:
         mirrors=read.all("registry-mirrors", values.mirror),
         certificates=(configuration / "certs.d", Path("/etc/docker/certs.d")),
         proxies=_proxies(read, os.environ),
+        trust_policy=read.get("trust-policy", values.trust_policy, None),
         downloads=read.get("max-concurrent-downloads", values.at_least_one, RegistrySettings().downloads),
         uploads=read.get("max-concurrent-uploads", values.at_least_one, RegistrySettings().uploads),
         attempts=read.get("max-download-attempts", values.at_least_one, RegistrySettings().attempts),

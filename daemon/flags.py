@@ -150,6 +150,7 @@ DIRECTIVES: tuple[Directive, ...] = (
         reloadable=True,
     ),
     _row("registry-mirrors", gathered, "mirror of Docker Hub", flag="registry-mirror", reloadable=True),
+    _row("trust-policy", last, "file that says which images may be pulled (containers-policy.json)", reloadable=True),
     _row("max-concurrent-downloads", whole, "layers fetched at once", reloadable=True),
     _row("max-concurrent-uploads", whole, "layers sent at once", reloadable=True),
     _row("max-download-attempts", whole, "tries of a download that makes no progress", reloadable=True),

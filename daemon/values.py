@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
 
+from events.errors import InvalidParameter
 from events.messages.container import Ulimit
+from handlers.images.trust import read_policy
 from handlers.networks.settings import AddressPool
 
 Value = TypeVar("Value")
@@ -167,6 +169,16 @@ def mtu(value: object) -> int:
     if not MINIMUM_MTU <= number(value) <= MAXIMUM_MTU:
         raise ValueError(f"invalid default MTU: {value}")
     return number(value)
+
+
+def trust_policy(value: object) -> Path | None:
+    """A policy file that can be followed."""
+    file = readable(value)
+    try:
+        read_policy(file)
+    except InvalidParameter as error:
+        raise ValueError(str(error)) from error
+    return file
 
 
 def at_least_one(value: object) -> int:

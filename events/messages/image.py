@@ -305,6 +305,16 @@ class ImagePullRequested(Event, frozen=True, kw_only=True):
     platform: str
 
 
+class ImageRefused(Event, frozen=True, kw_only=True):
+    """The trust policy doesn't let it in; nothing of it was stored."""
+
+    TYPE: ClassVar[str] = "image.refused"
+    pull_id: str
+    name: str  # canonical
+    digest: str  # of what the name stands for
+    reason: str
+
+
 class ImagePulled(Event, frozen=True, kw_only=True):
     """A registry brought it (also when it was there already)."""
 

@@ -23,6 +23,7 @@ from handlers.images.pull import Means, Pulled, pull_one
 from handlers.images.push import Sending, local_tags, push_one
 from handlers.images.registry_errors import RegistryRefused, denied_pull
 from handlers.images.registry_settings import RegistrySettings
+from handlers.images.trust import Guard, Untrusted
 from handlers.progress import Note, Progress
 
 LOGGER = logging.getLogger(__name__)
@@ -83,6 +84,10 @@ class DistributionHandler:
         async def act() -> m.PulledImages:
             try:
                 return await self._fetch(context, command)
+            except Untrusted as error:
+                refused = m.ImageRefused(pull_id=pull_id, name=error.name, digest=error.digest, reason=error.reason)
+                await context.append(stream(pull_id), refused)
+                raise
             finally:
                 with anyio.CancelScope(shield=True):
                     await self._clean()
@@ -137,7 +142,7 @@ class DistributionHandler:
 
     async def _fetch(self, context: Context, command: m.PullImages) -> m.PulledImages:
         reference = references.parse(command.name)
-        tell = self._telling(context)
+        tell, policy = self._telling(context), self._settings().trust_policy
         async with self._registries.repository(reference.name, command.credentials) as repository:
             means = Means(
                 repository=repository,
@@ -145,6 +150,7 @@ class DistributionHandler:
                 content=self._images.content,
                 turns=self._images.turns,
                 tell=tell,
+                guard=Guard(policy) if policy else None,
             )
             pulled: list[Pulled] = []
             for each in await _wanted(repository, reference):

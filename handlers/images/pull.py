@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 
 import anyio
 import msgspec
+from anyio.to_thread import run_sync
 
 from events import references
 from events.base import Event
@@ -23,6 +24,7 @@ from handlers.images.manifests import Index, Manifest
 from handlers.images.platforms import Platform, parse_platform
 from handlers.images.ports import Fetched, Repository
 from handlers.images.registry_errors import BadManifest, RegistryRefused, WrongContent, denied_pull
+from handlers.images.trust import Guard, check
 from handlers.progress import Note
 from handlers.turns import Turns
 
@@ -39,6 +41,7 @@ class Means(msgspec.Struct, frozen=True, kw_only=True):
     content: ContentStore
     turns: Turns
     tell: Tell
+    guard: Guard | None = None
 
 
 class Resolved(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,14 +65,17 @@ class Pulled(msgspec.Struct, frozen=True, kw_only=True):
 async def pull_one(context: Context, reference: references.Reference, platform: str, means: Means) -> Pulled:
     """Bring the image that a tag or digest stands for, and name it.
 
-    Raises NotFound and RegistryRefused for what the registry says, RegistryUnreachable, BadManifest, WrongContent,
-    and what the layer handler raises.
+    Raises Untrusted, NotFound and RegistryRefused for what the registry says, RegistryUnreachable, BadManifest,
+    WrongContent, and what the layer handler raises.
     """
     wanted = parse_platform(platform)
     try:
         resolved = await resolve(means.repository, reference.digest or reference.tag, wanted)
     except RegistryRefused as error:
         raise denied_pull(reference.familiar_name, reference.familiar, error) from error
+    if means.guard is not None:
+        requirements = await run_sync(means.guard.requirements, reference)
+        await check(requirements, reference, resolved.digest, means.repository)
     means.tell(Note(status=f"Pulling from {_path(reference)}", subject=reference.digest or reference.tag))
     names = _names(reference, resolved.digest)
     held = context.state.images.named(names[0])

@@ -20,6 +20,7 @@ class RegistrySettings(msgspec.Struct, frozen=True, kw_only=True):
     mirrors: tuple[str, ...] = ()  # of docker.io, as URLs
     certificates: tuple[Path, ...] = ()  # directories with a directory per HOST[:PORT]
     proxies: Proxies = Proxies()
+    trust_policy: Path | None = None  # None: everything is let in
     downloads: int = 3
     uploads: int = 5
     attempts: int = 5  # of a download that makes no progress
