@@ -23,7 +23,7 @@ def parse(content: bytes) -> ImageConfig:
     """Read a configuration. Raises BadImageArchive, OtherSystem."""
     try:
         config = msgspec.convert(without_nulls(msgspec.json.decode(content)), ImageConfig)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise BadImageArchive(f"invalid image configuration: {error}") from error
     except RecursionError as error:
         raise BadImageArchive("invalid image configuration: nested too deeply") from error

@@ -163,5 +163,5 @@ def _verify(name: str, expected: str, content: bytes) -> None:
 def _decode(content: bytes, kind: type[Document], name: str) -> Document:
     try:
         return msgspec.json.decode(content, type=kind)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise BadImageArchive(f"{name}: {error}") from error

@@ -119,7 +119,7 @@ def decode(content: bytes, kind: type[Document]) -> Document:
     """JSON as a type. Raises BadManifest, whatever the bytes are."""
     try:
         return msgspec.json.decode(content, type=kind)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise BadManifest(f"invalid manifest: {error}") from error
     except RecursionError as error:
         raise BadManifest("invalid manifest: nested too deeply") from error

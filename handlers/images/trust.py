@@ -102,7 +102,7 @@ def read_policy(path: Path) -> Policy:
     """The file, checked. Raises BadPolicy. Blocks."""
     try:
         policy = msgspec.json.decode(path.read_bytes(), type=Policy)
-    except (OSError, msgspec.MsgspecError, RecursionError) as error:
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise BadPolicy(path, error) from error
     for requirements in (policy.default, *(each for scopes in policy.transports.values() for each in scopes.values())):
         if not requirements:
@@ -234,7 +234,7 @@ def _objection(
         return "cryptographic signature verification failed: invalid signature when validating ASN.1 encoded signature"
     try:
         critical = msgspec.json.decode(payload, type=_Payload).critical
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         return f"the signed text can't be read: {error}"
     if critical.image.docker_manifest_digest != digest:
         return f"it is for another image, {critical.image.docker_manifest_digest[:100]}"

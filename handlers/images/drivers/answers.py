@@ -44,7 +44,7 @@ def refusal(status: int, content: bytes) -> RegistryRefused:
         return RegistryRefused("", f"received unexpected HTTP status: {status} {_phrase(status)}".rstrip(), status)
     try:
         said = msgspec.json.decode(content, type=_Errors)
-    except (msgspec.MsgspecError, RecursionError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         said = _Errors()
     if said.errors:
         first = said.errors[0]

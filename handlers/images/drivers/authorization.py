@@ -128,7 +128,7 @@ class Authorizer:
                 raise refusal(response.status_code, content)
         try:
             return msgspec.json.decode(content, type=Token)
-        except (msgspec.MsgspecError, RecursionError) as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise RegistryRefused("", f"unable to decode token response: {error}", 200) from error
 
 

@@ -102,5 +102,5 @@ class HttpRegistries:
 def _results(content: bytes) -> tuple[Found, ...]:
     try:
         return msgspec.json.decode(content, type=_Results).results or ()
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise BadManifest(f"invalid search result: {error}") from error

@@ -85,7 +85,7 @@ class HttpRepository:
                 url = str(response.request.url)
             try:
                 found += msgspec.json.decode(content, type=_Tags).tags or ()
-            except (msgspec.MsgspecError, RecursionError) as error:
+            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
                 raise BadManifest(f"list of tags: {error}") from error
             if following is None:
                 break
