@@ -37,6 +37,7 @@ from handlers.layers.drivers.container_files import HelperFiles
 from handlers.layers.drivers.devicemapper import DeviceMapper
 from handlers.layers.drivers.fuse_overlayfs import FuseOverlayfs
 from handlers.layers.drivers.overlay2 import Overlay2
+from handlers.layers.drivers.unpacking import keep_warm
 from handlers.layers.drivers.vfs import Vfs
 from handlers.layers.drivers.zfs import Zfs
 from handlers.layers.handler import LayerHandler
@@ -102,6 +103,7 @@ async def compose(
     Raises SystemFailure when the host lacks what the storage driver needs.
     """
     instance = configuration.instance
+    keep_warm(tasks)
     graph, graph_choice = await choose_graph_driver(
         GRAPH_DRIVERS, instance.data_root, configuration.storage_driver, configuration.storage_options
     )

@@ -38,7 +38,11 @@ _NEEDED = (
 
 def main() -> None:
     """Read the request, do it, answer."""
-    request = json.load(sys.stdin)
+    carry_out(json.load(sys.stdin))
+
+
+def carry_out(request: dict[str, Any]) -> None:
+    """Do what a request says and print the answer; the process is of no other use afterwards."""
     try:
         confinement.die_with_parent(request["parent_pid"])
         answer = _unpack(request)
@@ -90,9 +94,14 @@ def _whiteouts(marks: str, lineage: Lineage) -> Whiteouts:
     return (AufsMarks if marks == "aufs" else OverlayMarks)(lineage.descriptors)
 
 
-def _confine(directory: str) -> None:
+def load_codecs() -> None:
+    """Load their modules while the library is in reach."""
     for encoding in ("utf-8", "ascii", "iso8859-1"):
-        codecs.lookup(encoding)  # loads its module while the library is in reach
+        codecs.lookup(encoding)
+
+
+def _confine(directory: str) -> None:
+    load_codecs()
     last = confinement.last_capability()
     os.umask(0)
     confinement.enter_root(directory)

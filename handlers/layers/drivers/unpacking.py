@@ -1,20 +1,23 @@
 """Starts the unpacking program and reads its answer; without it the drivers would parse archives themselves."""
 
 import os
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 import anyio
+import anyio.abc
 import msgspec
+from anyio.lowlevel import RunVar
 
 from events.envelope import Failure
 from events.errors import KINDS, DeadlineExceeded, SystemFailure
+from handlers.layers.drivers.warm_unpacker import WarmUnpacker
 from handlers.layers.ports import Unpacked
 
 LIMIT_S = 3600.0
+_warm: RunVar[WarmUnpacker] = RunVar("_warm")
 _ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
 _TAIL_BYTES = 2000
 
@@ -65,22 +68,32 @@ async def unpack(
     )
     try:
         with anyio.fail_after(LIMIT_S):
-            process = await _run(msgspec.json.encode(request))
+            return _answer(*await _run(msgspec.json.encode(request)))
     except TimeoutError as error:
         raise DeadlineExceeded(f"unpacking {path} took longer than {LIMIT_S:.0f} s") from error
-    return _answer(process)
 
 
-async def _run(request: bytes) -> subprocess.CompletedProcess[bytes]:
+def keep_warm(tasks: anyio.abc.TaskGroup) -> None:
+    """From now on, in this event loop, have the program loaded once and forked for each layer."""
+    _warm.set(WarmUnpacker(tasks))
+
+
+async def _run(request: bytes) -> tuple[int, bytes, bytes]:
+    """Exit status, the answer, and what was said besides."""
+    warm = _warm.get(None)
+    if warm is not None:
+        ended = await warm.run(msgspec.Raw(request))
+        return ended.code, ended.output.encode(), b""
     program = [sys.executable, "-I", "-m", "handlers.layers.drivers.unpack"]
-    return await anyio.run_process(program, input=request, check=False, env=_ENVIRONMENT, cwd="/")
+    process = await anyio.run_process(program, input=request, check=False, env=_ENVIRONMENT, cwd="/")
+    return process.returncode, process.stdout, process.stderr
 
 
-def _answer(process: subprocess.CompletedProcess[bytes]) -> Unpacked:
+def _answer(code: int, output: bytes, said: bytes) -> Unpacked:
     try:
-        answer = msgspec.json.decode(process.stdout, type=dict[str, str | int])
+        answer = msgspec.json.decode(output, type=dict[str, str | int])
     except msgspec.DecodeError as error:
-        raise UnpackerDied(process.returncode, process.stderr) from error
+        raise UnpackerDied(code, said) from error
     if "kind" in answer:
         failure = msgspec.convert(answer, Failure)
         raise KINDS[failure.kind](failure.message)

@@ -1,0 +1,98 @@
+"""The unpacking program kept loaded (`unpack_server.py`), started when it is first needed, again when it has died."""
+
+import itertools
+import os
+import sys
+from contextlib import suppress
+from subprocess import PIPE
+
+import anyio
+import anyio.abc
+import msgspec
+from anyio.streams.buffered import BufferedByteReceiveStream
+
+_ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
+_ANSWER_LIMIT_BYTES = 4 * 1024 * 1024
+_GIVE_UP_S = 60.0
+_DIED = -9
+
+
+class Ended(msgspec.Struct, frozen=True, kw_only=True):
+    """How a fork ended, and what it said."""
+
+    id: int
+    code: int
+    output: str = ""
+
+
+class _Waiting:
+    def __init__(self) -> None:
+        self.ended = anyio.Event()
+        self.answer = Ended(id=0, code=_DIED)
+
+
+class WarmUnpacker:
+    """Hands requests to the server. `tasks` owns it: it ends with them."""
+
+    def __init__(self, tasks: anyio.abc.TaskGroup) -> None:
+        self._tasks = tasks
+        self._process: anyio.abc.Process | None = None
+        self._waiting: dict[int, _Waiting] = {}
+        self._numbers = itertools.count(1)
+        self._starting, self._saying = anyio.Lock(), anyio.Lock()
+
+    async def run(self, request: msgspec.Raw) -> Ended:
+        """Have a request (JSON) carried out by a fork. A cancelled caller ends the fork."""
+        async with self._starting:
+            if self._process is None:
+                await self._tasks.start(self._serve)
+        number, waiting = next(self._numbers), _Waiting()
+        self._waiting[number] = waiting
+        try:
+            await self._say({"id": number, "request": request})
+            if self._process is None:  # it died before it could hear
+                waiting.ended.set()
+            await waiting.ended.wait()
+        except BaseException:
+            with anyio.move_on_after(_GIVE_UP_S, shield=True):
+                await self._say({"id": number})
+                await waiting.ended.wait()
+            raise
+        finally:
+            self._waiting.pop(number, None)
+        return waiting.answer
+
+    async def _say(self, message: dict[str, object]) -> None:
+        """What a dead server doesn't hear is answered by its end."""
+        line = msgspec.json.encode(message) + b"\n"
+        async with self._saying:
+            if self._process is not None and self._process.stdin is not None:
+                with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
+                    await self._process.stdin.send(line)
+
+    async def _serve(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        program = [sys.executable, "-I", "-m", "handlers.layers.drivers.unpack_server", str(os.getpid())]
+        process = await anyio.open_process(program, stdin=PIPE, stdout=PIPE, stderr=None, env=_ENVIRONMENT, cwd="/")
+        self._process = process
+        task_status.started()
+        try:
+            await self._hear(process)
+        finally:
+            self._process = None
+            for waiting in self._waiting.values():
+                waiting.ended.set()
+            with anyio.CancelScope(shield=True):
+                with suppress(ProcessLookupError):
+                    process.kill()
+                await process.aclose()
+
+    async def _hear(self, process: anyio.abc.Process) -> None:
+        if process.stdout is None:
+            return
+        stream = BufferedByteReceiveStream(process.stdout)
+        with suppress(anyio.EndOfStream, anyio.IncompleteRead, anyio.ClosedResourceError):
+            while True:
+                answer = msgspec.json.decode(await stream.receive_until(b"\n", _ANSWER_LIMIT_BYTES), type=Ended)
+                if (waiting := self._waiting.get(answer.id)) is not None:
+                    waiting.answer = answer
+                    waiting.ended.set()
