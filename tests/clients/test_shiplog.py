@@ -189,3 +189,28 @@ def test_keys_are_exported_for_their_recipient_alone(shiplog, tmp_path):
     assert b"hunter2" not in (tmp_path / "keys.json").read_bytes()
     assert shiplog("audit", "keys", "nonsense", "--output", str(tmp_path / "x.json"), check=False).returncode == 1
     shiplog("rm", "sealed")
+
+
+def test_the_log_is_verified_with_the_public_key(shiplog, engine, tmp_path):
+    key = engine.data_root / "checkpoints/public.pem"
+    kept = tmp_path / "kept"
+    kept.write_text(shiplog("audit", "checkpoint").stdout)
+    shiplog("create", "--name", "later", "busybox")
+    told = shiplog("audit", "verify", "--key", str(key), "--checkpoints", str(kept)).stdout
+    assert "are complete and unchanged" in told
+    assert "it bears out 1 checkpoints" in told
+    exported = tmp_path / "log.jsonl"
+    shiplog("audit", "export", "--output", str(exported))
+    shiplog("audit", "verify", "--key", str(key), "--checkpoints", str(kept), str(exported))
+    lines = exported.read_bytes().splitlines(keepends=True)
+    exported.write_bytes(b"".join(lines[:2] + lines[3:]))
+    damaged = shiplog("audit", "verify", str(exported), check=False)
+    assert damaged.returncode == 1
+    assert "event 3" in damaged.stderr
+    (tmp_path / "cut").write_bytes(b"".join(lines[:2]))
+    cut = shiplog("audit", "verify", "--key", str(key), "--checkpoints", str(kept), str(tmp_path / "cut"), check=False)
+    assert "its tail was cut off" in cut.stderr
+    foreign = tmp_path / "other.pem"
+    foreign.write_text("nothing")
+    assert shiplog("audit", "verify", "--key", str(foreign), check=False).returncode == 1
+    shiplog("rm", "later")

@@ -18,6 +18,7 @@ from clients.audit.export import export as export_log
 from clients.audit.formats import FORMATS, format_named
 from clients.audit.nats_sink import nats_sink
 from clients.audit.sources import EngineSource, Source, open_source
+from clients.audit.verify import verify as verify_log
 from clients.cli import human
 from clients.cli.app import FAILED, HELP, Failed, engine_command, section
 from clients.cli.commands.past import caller
@@ -31,6 +32,8 @@ from clients.replay.takeover import TakeOver
 from clients.subscribe.file_sink import FileSink
 from clients.subscribe.filters import Filters
 from clients.subscribe.sinks import Sink
+from clients.verifier.checkpoints import checkpoints, public_key
+from clients.verifier.records import AuditFailed
 from events.differences import digest, objects
 
 LISTING = Listing(
@@ -285,11 +288,52 @@ async def keys(client: Client, output: str, public_key: str) -> None:
     click.echo(f"the keys are in {output}", err=True)
 
 
+@click.command(
+    short_help="Check that the log is complete, unchanged and the one that was signed", context_settings=HELP
+)
+@click.option("--key", "key_path", default="", metavar="FILE", help="The engine's public key (checkpoints/public.pem)")
+@click.option(
+    "--checkpoints", "paths", multiple=True, metavar="FILE", help="Signed checkpoints that were kept elsewhere"
+)
+@click.argument("log_path", metavar="[LOG]", default="")
+@engine_command
+async def verify(client: Client, key_path: str, paths: tuple[str, ...], log_path: str) -> None:
+    """Check the running engine's log, or a copy of it, with nothing but the public key.
+
+    Without checkpoints a log that was written anew from its start would look the same: keep copies of them elsewhere.
+    `shiplog-audit` does the same for a copy, and shares no code with what wrote it.
+    """
+    if paths and not key_path:
+        raise click.UsageError("--checkpoints needs --key: who signed them?")
+    try:
+        key = public_key(Path(key_path)) if key_path else None
+        signed = [each for path in paths if key is not None for each in checkpoints(Path(path), key)]
+    except AuditFailed as error:
+        raise Failed(str(error)) from error
+    async with _source(client, log_path) as source:
+        events = await verify_log(source, signed)
+        click.echo(f"log {source.log}: events 1 to {events} are complete and unchanged")
+    if signed:
+        click.echo(
+            f"it bears out {len(signed)} checkpoints, the newest of event {max(each.sequence for each in signed)}"
+        )
+
+
+@click.command(short_help="Have the engine sign where its log stands now", context_settings=HELP)
+@engine_command
+async def checkpoint(client: Client) -> None:
+    """Print a signed checkpoint, a line to keep elsewhere; for root alone."""
+    made = await client.post("/shiplog/checkpoint", dict[str, Any])
+    click.echo(msgspec.json.encode(made["checkpoint"]).decode())
+
+
 audit = section(
     "audit",
     "Read the log as an auditor",
     {
         "log": "clients.cli.commands.audit:log",
+        "verify": "clients.cli.commands.audit:verify",
+        "checkpoint": "clients.cli.commands.audit:checkpoint",
         "export": "clients.cli.commands.audit:export",
         "replay": "clients.cli.commands.audit:replay_log",
         "identity": "clients.cli.commands.audit:identity",
