@@ -16,7 +16,7 @@ from daemon.api.commands import send
 from daemon.api.engine import Engine
 from daemon.api.image_filters import KEYS, select
 from daemon.api.platforms import check_image, check_load, check_removal
-from daemon.api.system import shared_bytes
+from daemon.api.system import SharedSizes
 from daemon.http.messages import Answer, Request
 from daemon.http.query import boolean, filters, text
 from daemon.shapes.images import history, inspection, layer_size, summary
@@ -36,13 +36,14 @@ async def list_images(engine: Engine, request: Request) -> Answer:
     """`GET /images/json`."""
     found = select(engine.state, filters(request.query, KEYS), engine.clock.now_ns())
     with_shared = request.version >= (1, 42) and boolean(request.query, "shared-size")
-    return as_json([_entry(engine, request, image, tags, with_shared=with_shared) for image, tags in found])
+    shared = SharedSizes(engine.state) if with_shared else None
+    return as_json([_entry(request, image, tags, shared) for image, tags in found])
 
 
-def _entry(engine: Engine, request: Request, image: Image, tags: list[str], *, with_shared: bool) -> dict[str, object]:
+def _entry(request: Request, image: Image, tags: list[str], shared: SharedSizes | None) -> dict[str, object]:
     containers = len(image.users) if request.version >= (1, 51) else -1
     entry = summary(image, tags, containers, request.version)
-    return entry | ({"SharedSize": shared_bytes(image, engine.state)} if with_shared else {})
+    return entry | ({"SharedSize": shared.of(image)} if shared else {})
 
 
 async def inspect_image(engine: Engine, request: Request) -> Answer:

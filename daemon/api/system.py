@@ -1,5 +1,6 @@
 """Endpoints about the engine itself."""
 
+from collections import Counter
 from typing import Final
 
 from daemon.api.answers import as_json
@@ -71,18 +72,26 @@ async def disk_usage(engine: Engine, request: Request) -> Answer:
 
 
 def _images(state: State, request: Request) -> list[JsonObject]:
+    shared = SharedSizes(state)
     return [
-        image_summary(image, names(image), len(image.users), request.version)
-        | {"SharedSize": shared_bytes(image, state)}
+        image_summary(image, names(image), len(image.users), request.version) | {"SharedSize": shared.of(image)}
         for image in state.images
         if image.status == "ready"
     ]
 
 
-def shared_bytes(image: Image, state: State) -> int:
-    """Bytes in layers of an image that other images have too."""
-    layers = (state.layers.get(chain_id) for chain_id in image.layers)
-    return sum(layer.size_bytes for layer in layers if layer and len(layer.holders) > 1)
+class SharedSizes:
+    """Bytes in layers of an image that other images have too, for many images in one pass over all."""
+
+    def __init__(self, state: State) -> None:
+        ready = (image for image in state.images if image.status == "ready")
+        self._images = Counter(chain_id for image in ready for chain_id in image.layers)
+        self._state = state
+
+    def of(self, image: Image) -> int:
+        """In bytes. Who reads a layer, or is still fetching an image, holds it too, and doesn't count."""
+        shared = (self._state.layers.get(chain_id) for chain_id in image.layers if self._images[chain_id] > 1)
+        return sum(layer.size_bytes for layer in shared if layer)
 
 
 async def _containers(engine: Engine, request: Request) -> list[JsonObject]:

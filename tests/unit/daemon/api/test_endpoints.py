@@ -12,6 +12,7 @@ from events.envelope import Actor
 from events.errors import Conflict, Forbidden, InvalidParameter, NotFound, Unavailable, Unsupported
 from events.messages import container as c
 from events.messages import image as i
+from events.messages import layer as y
 from events.messages import volume as v
 from events.messages.exec import CreatedExec, CreateExec, ExecConfig, ResizeExec, StartExec
 from tests.unit.daemon.api.support import Api, WireRequest
@@ -453,6 +454,24 @@ async def test_removals_and_loads_of_other_platforms_are_refused():
     text = await refused(api, Unsupported, "POST", f"/images/load?platform={platform('s390x')}")
     assert text.startswith("loading images for linux/s390x is not supported yet")
     assert api.desk.taken == []
+
+
+async def test_a_layer_is_shared_by_images_not_by_whoever_reads_it():
+    api = await running()
+    one, other = "sha256:" + "3c" * 32, "sha256:" + "4d" * 32
+    await api.story.image(one, layers=("low", "high"))
+    await api.story.tell("layer/low", y.LayerHeld(chain_id="low", holder=f"{y.READING}1"))
+
+    async def shared():
+        found = await api.get("/v1.50/images/json?shared-size=1")
+        return {entry["Id"]: entry["SharedSize"] for entry in found}[one]
+
+    assert await shared() == 0
+    await api.story.image(other, layers=("low",))
+    assert await shared() == 500
+    usage = await api.get("/v1.50/system/df")
+    assert usage["LayersSize"] == 1500
+    assert {entry["Id"]: entry["SharedSize"] for entry in usage["Images"]}[other] == 500
 
 
 async def test_prune_images_takes_the_nameless_unless_told():
