@@ -1,15 +1,16 @@
 """Gives a request that comes again by its `Idempotency-Key` its first answer; without it a lost answer means guessing.
 
 The key is the caller's: another user's equal key is another one. What it was used for and the answer are in the log, on
-the stream `request/<id>`. An answer that is a stream isn't kept: the request is asked again, and its commands, which go
-by ids of the key, answer as they did. Neither are failures of the engine (5xx): the same key may be tried again.
+the stream `request/<id>`. A long stream isn't kept, nor one that was broken off: the request is asked again, and its
+commands, which go by ids of the key, answer as they did. Neither are failures of the engine (5xx): the same key may be
+tried again.
 """
 
 import hashlib
 import hmac
 import logging
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -20,7 +21,7 @@ import msgspec
 from daemon.api.commands import KEY_HEADER, request_id
 from daemon.api.engine import Engine, EngineEndpoint
 from daemon.http.errors import BodyCutOff, BodyStalled, failure
-from daemon.http.messages import Answer, Hijack, Request, Response
+from daemon.http.messages import Answer, Request, Response, StreamResponse
 from events.envelope import Cause
 from events.errors import Conflict, EngineError, InvalidParameter, NotFound, Unprocessable
 from events.log import Append
@@ -132,11 +133,25 @@ class _Keyed:
             if not isinstance(error, BodyCutOff | BodyStalled):
                 await self._keep(failure(error.as_recorded()))
             raise
-        if isinstance(answer, Response):
-            await self._keep(answer)
-        elif isinstance(answer, Hijack):
-            await self._keep(Response(status=SWITCHED))
+        if isinstance(answer, StreamResponse):
+            return msgspec.structs.replace(answer, chunks=self._noted(answer))
+        await self._keep(answer if isinstance(answer, Response) else Response(status=SWITCHED))
         return answer
+
+    async def _noted(self, answer: StreamResponse) -> AsyncIterator[bytes]:
+        """What a stream brings; kept when it has come to its end and isn't long."""
+        body = bytearray()
+        try:
+            async for chunk in answer.chunks:
+                body += chunk[: KEPT_BODY_BYTES + 1 - len(body)]
+                yield chunk
+        finally:
+            if isinstance(answer.chunks, AsyncGenerator):
+                await answer.chunks.aclose()
+        whole = Response(
+            status=answer.status, headers=answer.headers, content_type=answer.content_type, body=bytes(body)
+        )
+        await self._keep(whole)
 
     async def _keep(self, answer: Response) -> None:
         """The client has its answer even where the log doesn't take it."""

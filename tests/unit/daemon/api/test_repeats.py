@@ -4,9 +4,9 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from daemon.api.repeats import AnswerDestroyed, KeyMalformed, KeyUsed, StreamOver
+from daemon.api.repeats import AnswerDestroyed, KeyMalformed, KeyUsed, Repeats, StreamOver
 from daemon.http.errors import BodyCutOff
-from daemon.http.messages import Hijack
+from daemon.http.messages import Hijack, Response, StreamResponse
 from events.envelope import Actor
 from events.errors import Conflict, NotFound, SystemFailure
 from events.messages import container as c
@@ -185,6 +185,31 @@ async def test_a_stream_is_not_given_again(api):
     assert isinstance(await ask(api, target, **KEY), Hijack)
     with pytest.raises(StreamOver):
         await ask(api, target, **KEY)
+
+
+async def test_progress_that_has_ended_is_given_again():
+    begun = []
+
+    async def endpoint(_engine, _request):
+        begun.append(1)
+
+        async def chunks():
+            yield b'{"status":"1"}'
+            yield b'{"status":"2"}'
+
+        return StreamResponse(chunks=chunks())
+
+    story = Story()
+    engine = Api(story).engine
+    ask_once = Repeats().once("POST", "/images/create", endpoint)
+    request = WireRequest("POST", "/images/create", headers=KEY)
+    first = await ask_once(engine, request)
+    assert isinstance(first, StreamResponse)
+    body = b"".join([chunk async for chunk in first.chunks])
+    again = await ask_once(engine, request)
+    assert isinstance(again, Response)
+    assert (again.status, again.body) == (200, body)
+    assert begun == [1]
 
 
 async def test_queries_take_no_notice_of_a_key(api):
