@@ -1,8 +1,12 @@
 """The files of an output, and how it is handed on, with real files and sockets."""
 
+import contextlib
 import os
 import socket
+import ssl
 import struct
+import threading
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -12,6 +16,7 @@ from handlers.exec.drivers.generations import Generations, Place
 from handlers.exec.drivers.log_targets import Journal, Message, Syslog
 from handlers.exec.drivers.output import Reader
 from handlers.exec.log_options import LogPlan, Subject, SyslogTarget
+from tests.unit.daemon.http.certificates import Authority
 
 TIME = b"2026-11-23T17:57:12.968611831+00:00"
 SUBJECT = Subject(container_id="ab" * 32, name="web", image_id="sha256:c", image_name="busybox", labels={}, env=())
@@ -230,20 +235,101 @@ def receiver(path: Path) -> socket.socket:
 @pytest.mark.parametrize(
     ("form", "expected"),
     [
-        ("", "<30>Nov 23 17:57:12 tag[PID]: hello\n"),
-        ("rfc3164", "<30>Nov 23 17:57:12 HOST tag[PID]: hello\n"),
+        ("", "<30>STAMP tag[PID]: hello\n"),
+        ("rfc3164", "<30>STAMP HOST tag[PID]: hello\n"),
         ("rfc5424", "<30>1 2026-11-23T17:57:12Z HOST tag PID tag - hello\n"),
         ("rfc5424micro", "<30>1 2026-11-23T17:57:12.968611Z HOST tag PID tag - hello\n"),
     ],
 )
-def test_syslogs_formats(tmp_path, monkeypatch, form, expected):
-    monkeypatch.setenv("TZ", "UTC")
+def test_syslogs_formats(tmp_path, form, expected):
+    local = datetime(2026, 11, 23, 17, 57, 12, tzinfo=UTC).astimezone()
+    expected = expected.replace("STAMP", local.strftime("%b %d %H:%M:%S"))
     with receiver(tmp_path / "s") as server:
         target = Syslog(SyslogTarget(scheme="unixgram", path=str(tmp_path / "s"), format=form), "tag")
         target.send(Message(1, TIME[:29].decode(), b"hello"))
         target.close()
         said = server.recv(1000).decode()
     assert said == expected.replace("PID", str(os.getpid())).replace("HOST", socket.gethostname())
+
+
+def on_loopback(kind: socket.SocketKind) -> socket.socket:
+    server = socket.socket(socket.AF_INET, kind)
+    server.bind(("127.0.0.1", 0))
+    server.settimeout(30)
+    return server
+
+
+def test_syslog_over_udp():
+    with on_loopback(socket.SOCK_DGRAM) as server:
+        target = SyslogTarget(scheme="udp", host="127.0.0.1", port=server.getsockname()[1])
+        syslog = Syslog(target, "tag")
+        syslog.send(Message(1, TIME[:29].decode(), b"hello"))
+        syslog.close()
+        assert server.recv(1000).endswith(b": hello\n")
+
+
+def test_syslog_over_tcp():
+    with on_loopback(socket.SOCK_STREAM) as server:
+        server.listen()
+        target = SyslogTarget(scheme="tcp", host="127.0.0.1", port=server.getsockname()[1], format="rfc5424")
+        syslog = Syslog(target, "tag")
+        connection, _ = server.accept()
+        with connection, connection.makefile("rb") as lines:
+            for text in (b"one", b"two"):
+                syslog.send(Message(1, TIME[:29].decode(), text))
+            syslog.close()
+            assert [line.rpartition(b" ")[2] for line in lines] == [b"one\n", b"two\n"]
+
+
+def test_syslog_over_tls_counts_its_bytes(tmp_path):
+    authority = Authority(tmp_path)
+    certificate, key = authority.issue("server")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    said: list[bytes] = []
+
+    def serve() -> None:
+        connection, _ = server.accept()
+        with context.wrap_socket(connection, server_side=True) as stream:
+            said.extend(iter(lambda: stream.recv(1000), b""))
+
+    with on_loopback(socket.SOCK_STREAM) as server:
+        server.listen()
+        serving = threading.Thread(target=serve)
+        serving.start()
+        target = SyslogTarget(
+            scheme="tcp+tls",
+            host="127.0.0.1",
+            port=server.getsockname()[1],
+            format="rfc5424",
+            ca_certificate=str(authority.path),
+        )
+        syslog = Syslog(target, "tag")
+        syslog.send(Message(1, TIME[:29].decode(), b"hello"))
+        syslog.close()
+        serving.join(30)
+    length, _, rest = b"".join(said).partition(b" ")
+    assert (int(length), rest.endswith(b"hello\n")) == (len(rest), True)
+
+
+def test_a_syslog_that_nobody_vouches_for_is_refused(tmp_path):
+    certificate, key = Authority(tmp_path).issue("server")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+
+    def serve() -> None:
+        connection, _ = server.accept()
+        with contextlib.suppress(OSError), connection:
+            context.wrap_socket(connection, server_side=True).close()
+
+    with on_loopback(socket.SOCK_STREAM) as server:
+        server.listen()
+        serving = threading.Thread(target=serve)
+        serving.start()
+        target = SyslogTarget(scheme="tcp+tls", host="127.0.0.1", port=server.getsockname()[1])
+        with pytest.raises(OSError, match="certificate verify failed"):
+            Syslog(target, "tag")
+        serving.join(30)
 
 
 def test_syslog_connects_again(tmp_path):
