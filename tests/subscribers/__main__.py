@@ -1,6 +1,7 @@
 """`python -m tests.subscribers [EVENTS]`: the whole run; exit status 1 when anything is missing or came twice."""
 
 import argparse
+import signal
 import sys
 
 import anyio
@@ -17,6 +18,7 @@ def main() -> int:
     parser.add_argument("--stall-s", type=float, default=60.0)
     parser.add_argument("--limit-s", type=float, default=1800.0)
     size = Size(**vars(parser.parse_args()))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that everything is cleaned up
     report = anyio.run(run, size)
     print(  # noqa: T201  # it is a program
         f"{report.events} events, {size.subscribers} subscribers of which {size.stalled} stalled {size.stall_s:.0f} s, "
