@@ -512,7 +512,7 @@ async def test_a_driver_names_what_the_host_lacks(name):
 @pytest.mark.parametrize("name", ["overlay2", "vfs", "fuse-overlayfs"])
 async def test_a_size_is_refused_where_nothing_can_bound_it(name, tmp_path, grounds):
     async with opened(name, tmp_path, grounds) as stack:
-        with pytest.raises(SystemFailure, match=r"pquota|quotas|--storage-opt is not supported"):
+        with pytest.raises(InvalidParameter, match=r"pquota|quotas|--storage-opt is not supported"):
             await stack.driver.create("top", [], {"size": "1G"})
         assert "top" not in await stack.driver.list()
 
@@ -521,9 +521,9 @@ async def test_a_size_is_refused_where_nothing_can_bound_it(name, tmp_path, grou
 async def test_a_size_bounds_what_a_container_writes(name, tmp_path, grounds):
     async with opened(name, tmp_path, grounds) as stack:
         await stack.push(TarBuilder().file("base", bytes(1_000_000)))
-        with pytest.raises(SystemFailure, match="unknown option speed"):
+        with pytest.raises(InvalidParameter, match="unknown option speed"):
             await stack.driver.create("top", stack.lineage, {"speed": "1G"})
-        with pytest.raises(SystemFailure, match="invalid size: 'huge'"):
+        with pytest.raises(InvalidParameter, match="invalid size: 'huge'"):
             await stack.driver.create("top", stack.lineage, {"size": "huge"})
         await stack.driver.create("top", stack.lineage, {"size": "16M"})
         tree = Path(await stack.driver.mount("top", stack.lineage))

@@ -3,14 +3,15 @@
 import re
 from collections.abc import Mapping
 
-from events.errors import SystemFailure
+from events.errors import InvalidParameter
 
-_SIZE = re.compile(r"(\d+(?:\.\d+)?) ?(?:([kmgtp])?i?b?)?", re.IGNORECASE)
+_SIZE = re.compile(r"(\d{1,18}(?:\.\d{1,18})?) ?(?:([kmgtp])?i?b?)?", re.IGNORECASE)
+_LARGEST_BYTES = 2**63 - 1  # that file systems count to
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
 
 
-class BadStorageOption(SystemFailure):
-    """A storage option that the driver in use can't honour (Docker answers 500, too)."""
+class BadStorageOption(InvalidParameter):
+    """A storage option that the driver in use can't honour: the request's fault (dockerd answers 500)."""
 
 
 def requested_size(options: Mapping[str, str]) -> int:
@@ -27,7 +28,10 @@ def parse_size(text: str) -> int:
     match = _SIZE.fullmatch(text.strip())
     if match is None:
         raise BadStorageOption(f"invalid size: '{text}'")
-    return int(float(match[1]) * 1024 ** _POWERS[(match[2] or "").lower()])
+    size_bytes = int(float(match[1]) * 1024 ** _POWERS[(match[2] or "").lower()])
+    if size_bytes > _LARGEST_BYTES:
+        raise BadStorageOption(f"invalid size: '{text}'")
+    return size_bytes
 
 
 def refuse(options: Mapping[str, str], why: str) -> None:
