@@ -25,7 +25,7 @@ COMMANDS = {
         "port": "clients.cli.commands.containers:port",
         "top": "clients.cli.commands.containers:top",
         "stats": "clients.cli.commands.stats:stats",
-        "update": "clients.cli.commands.containers:update",
+        "update": "clients.cli.commands.update:update",
         "rename": "clients.cli.commands.containers:rename",
         "rm": "clients.cli.commands.containers:rm",
         "commit": "clients.cli.commands.files:commit",

@@ -31,12 +31,10 @@ class _Missing:
 
 
 MISSING = _Missing()
-_ACTION = re.compile(r"\{\{(-\s)?(.*?)(\s-)?\}\}", re.DOTALL)
-_TOKEN = re.compile(
-    r"""\s*(?:(?P<string>"(?:[^"\\]|\\.)*"|`[^`]*`)|(?P<number>-?\d+(?:\.\d+)?)|(?P<declare>:=)|(?P<assign>=)
-    |(?P<variable>\$\w*)|(?P<field>\.\w+)|(?P<dot>\.)|(?P<word>\w+)|(?P<sign>[()|,]))""",
-    re.VERBOSE,
-)
+_ACTION = r"(?s)\{\{(-\s)?(.*?)(\s-)?\}\}"
+# compiled where a format is given: every command would wait for it otherwise
+_TOKEN = r"""(?x)\s*(?:(?P<string>"(?:[^"\\]|\\.)*"|`[^`]*`)|(?P<number>-?\d+(?:\.\d+)?)|(?P<declare>:=)|(?P<assign>=)
+    |(?P<variable>\$\w*)|(?P<field>\.\w+)|(?P<dot>\.)|(?P<word>\w+)|(?P<sign>[()|,]))"""
 _ESCAPES = {"\\t": "\t", "\\n": "\n", "\\r": "\r", "\\\\": "\\", '\\"': '"'}
 _OPENING = frozenset({"if", "range", "with"})
 
@@ -74,7 +72,7 @@ def unescape(text: str) -> str:
 def _pieces(text: str) -> list[tuple[bool, str]]:
     pieces: list[tuple[bool, str]] = []
     place, trim = 0, False
-    for match in _ACTION.finditer(text):
+    for match in re.finditer(_ACTION, text):
         before = text[place : match.start()]
         before = before.lstrip() if trim else before
         pieces.append((False, before.rstrip() if match[1] else before))
@@ -195,9 +193,9 @@ class _Tokens:
     def __init__(self, text: str) -> None:
         self._found: list[tuple[str, str, bool]] = []  # kind, text, whether a space stands before it
         place = 0
-        text = text.rstrip()
+        text, pattern = text.rstrip(), re.compile(_TOKEN)
         while place < len(text):
-            match = _TOKEN.match(text, place)
+            match = pattern.match(text, place)
             if match is None or match.lastgroup is None:
                 raise TemplateError(f"unexpected {text[place:].strip()[0]!r} in {{{{{text.strip()}}}}}")
             spaced = match[0][:1].isspace()
