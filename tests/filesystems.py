@@ -37,7 +37,9 @@ class Grounds:
     def root(self, driver: str, otherwise: Path) -> Path:
         """An empty directory for a driver; `otherwise` where any file system will do."""
         if driver == "devicemapper":
-            _need_device_mapper()
+            need_device_mapper()
+        elif driver == "fuse-overlayfs":
+            need_fuse_overlayfs()
         make = _MAKERS.get(driver)
         if make is None:
             return otherwise
@@ -46,7 +48,14 @@ class Grounds:
         return Path(tempfile.mkdtemp(dir=self._made[driver]))
 
 
-def _need_device_mapper() -> None:
+def need_fuse_overlayfs() -> None:
+    """Skip where the host lacks it."""
+    if not shutil.which("fuse-overlayfs") or not Path("/dev/fuse").exists():
+        pytest.skip("fuse-overlayfs or /dev/fuse is missing")
+
+
+def need_device_mapper() -> None:
+    """Skip where the host lacks it."""
     try:
         check_host()
     except DeviceMapperUnusable as error:
@@ -63,7 +72,10 @@ def btrfs(directory: Path) -> Iterator[Path]:
         file.truncate(_SIZE_BYTES)
     run("mkfs.btrfs", "-q", image)
     place.mkdir()
-    run("mount", "-t", "btrfs", "-o", "loop", image, place)
+    try:
+        run("mount", "-t", "btrfs", "-o", "loop", image, place)
+    except AssertionError as error:
+        pytest.skip(f"no btrfs can be mounted here: {error}")
     try:
         yield place
     finally:

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 import pytest
 
 from tests.engines import EngineUnderTest
-from tests.filesystems import btrfs, run
+from tests.filesystems import btrfs, need_fuse_overlayfs, run
 
 
 @pytest.fixture
@@ -33,6 +33,7 @@ def lived(engine: EngineUnderTest, driver: str) -> None:
 
 
 def test_fuse_overlayfs(engine):
+    need_fuse_overlayfs()
     engine.arguments = ("--storage-driver", "fuse-overlayfs")
     engine.start()
     lived(engine, "fuse-overlayfs")
