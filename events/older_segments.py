@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any, BinaryIO, Final
+from urllib.parse import quote
 
 import msgspec
 import zstandard
@@ -123,8 +124,8 @@ class OlderSegment(SegmentReader):
                     raise LogBroken(f"event {after + 1} can't be read: {error}") from error
                 limit = max(1, limit // 10)
 
-    def archived(self) -> "OlderSegment":
-        """Verify it, replace the file by an archive of it, and return that (blocking).
+    def archive(self) -> None:
+        """Verify it, and replace the file by an archive of it; who reads meanwhile goes on in that (blocking).
 
         Raises LogBroken, OSError; then the file is as it was.
         """
@@ -150,9 +151,9 @@ class OlderSegment(SegmentReader):
             archive.close()
             draft.rename(path)
             sync_directory(path.parent)
-            self.path.unlink()
+            replaced, self.path = self.path, path
+            replaced.unlink()
             sync_directory(path.parent)
-        return OlderSegment(path, self.rows, self.last)
 
 
 def read_header(file: BinaryIO, path: Path) -> ArchiveHeader:
@@ -168,7 +169,8 @@ def read_header(file: BinaryIO, path: Path) -> ArchiveHeader:
 
 def _opened(path: Path) -> sqlite3.Connection:
     if path.suffix != ARCHIVED and not path.name.endswith(f"{ARCHIVED}.new"):
-        connection = sqlite3.connect(path, check_same_thread=False)
+        present = f"file:{quote(str(path))}?mode=rw"  # a file that is missing isn't made
+        connection = sqlite3.connect(present, uri=True, check_same_thread=False)
         connection.execute("PRAGMA query_only = ON")
         return connection
     with path.open("rb") as file:

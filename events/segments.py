@@ -102,8 +102,7 @@ class Segments:
 
     async def archive(self, segment: OlderSegment) -> None:
         """Verify a file and replace it by an archive. Raises LogBroken, OSError."""
-        archive = await run_sync(segment.archived)
-        self._older[self._older.index(segment)] = archive
+        await run_sync(segment.archive)
 
     def _at(self, sequence: int) -> SegmentReader:
         """The file that an event is in, or will be."""
