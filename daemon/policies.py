@@ -1,14 +1,12 @@
 """Follows the log and sends the commands that policies choose; a command's id names its event, so it acts once."""
 
 import logging
-from typing import Any
 
 import anyio
 import anyio.abc
 
-from events.base import Command
 from events.envelope import ENGINE, Cause, Recorded
-from events.errors import DeadlineExceeded, EngineError, NotModified, Unavailable
+from events.errors import Conflict, DeadlineExceeded, EngineError, NotModified, Unavailable
 from events.log import EventLog
 from events.projections.state import State
 from handlers.context import Clock, Sender
@@ -36,10 +34,12 @@ class PolicyRunner:
     async def _carry_out(self, reaction: Reaction, recorded: Recorded, number: int) -> None:
         left_s = (reaction.due_ns - self._clock.now_ns()) / 1e9 if reaction.due_ns else 0.0
         await anyio.sleep(min(max(0.0, left_s), LONGEST_DELAY_S))
-        await self._send(reaction.command, recorded, number)
+        await self._send(reaction, recorded, number)
 
-    async def _send(self, command: Command[Any], recorded: Recorded, number: int) -> None:
+    async def _send(self, reaction: Reaction, recorded: Recorded, number: int) -> None:
         """Try until it is carried out or makes no sense any more; each try is a command of its own."""
+        command = reaction.command
+        passing = (Unavailable, DeadlineExceeded, Conflict) if reaction.is_patient else (Unavailable, DeadlineExceeded)
         for attempt, pause_s in enumerate((*PAUSES_S, 0.0)):
             cause = Cause(
                 actor=ENGINE,
@@ -49,7 +49,7 @@ class PolicyRunner:
             )
             try:
                 await self._sender(command, command_id=cause.command_id, cause=cause)
-            except (Unavailable, DeadlineExceeded) as error:
+            except passing as error:
                 LOGGER.warning("policy on event %d: %s: %s", recorded.sequence, command.TYPE, error)
                 await anyio.sleep(pause_s)
             except NotModified:

@@ -1,12 +1,13 @@
 """Starting: file system, volumes, network, process; all or nothing, and the log says which."""
 
+import contextlib
 from collections.abc import Callable
 
 import msgspec
 
 from events.base import Event
 from events.container_lookup import find_container
-from events.errors import Conflict, SystemFailure, reason_of
+from events.errors import Conflict, NotFound, SystemFailure, reason_of
 from events.log import Append
 from events.messages import container as m
 from events.messages.exec import (
@@ -63,8 +64,15 @@ async def start(
 
 
 async def start_again(context: Context, command: m.StartAgain) -> None:
-    """Answer StartAgain."""
-    await start(context, command.container, decision=lambda c: decide.start_again(c, command.run))
+    """Answer StartAgain. One that shares another's network waits for that: until then nothing is begun, or failed."""
+
+    def decision(c: Container) -> Append:
+        begun = decide.start_again(c, command.run)
+        with contextlib.suppress(NotFound):  # the start itself will say so
+            _joined(context, c)
+        return begun
+
+    await start(context, command.container, decision=decision)
 
 
 async def fail(context: Context, container_id: str, leftovers: list[str], error: BaseException, *more: Event) -> None:

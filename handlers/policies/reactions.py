@@ -24,10 +24,14 @@ from handlers.policies.restart import starts_with_the_engine
 
 
 class Reaction(msgspec.Struct, frozen=True):
-    """A command, and when it is to be sent by the wall clock; 0 is at once."""
+    """A command, and when it is to be sent by the wall clock; 0 is at once.
+
+    `is_patient`: a conflict may pass, as when another container, whose network it shares, isn't up yet.
+    """
 
     command: Command[Any]
     due_ns: int = 0
+    is_patient: bool = False
 
 
 def react(recorded: Recorded, state: State) -> Iterator[Reaction]:
@@ -35,24 +39,33 @@ def react(recorded: Recorded, state: State) -> Iterator[Reaction]:
     match recorded.event:
         case ProcessExited(container_id=container_id):
             yield Reaction(SettleExit(container=container_id))
-        case ContainerRestartScheduled():
-            yield Reaction(
-                StartAgain(container=recorded.event.container_id, run=recorded.event.run), recorded.event.due_ns
-            )
+        case ContainerRestartScheduled(container_id=container_id, run=run, due_ns=due_ns):
+            yield _again(container_id, run, due_ns, state)
         case ContainerStartFailed(container_id=container_id) | ContainerRestartFailed(container_id=container_id):
             container = state.containers.get(container_id)
             if container is not None and container.removes_itself:
                 yield Reaction(RemoveContainer(container=container_id, volumes=True))
         case EngineStarted():
             for container in state.containers:
-                yield from _with_the_engine(container)
+                yield from _with_the_engine(container, state)
         case _:
             return
 
 
-def _with_the_engine(container: Container) -> Iterator[Reaction]:
+def _again(container_id: str, run: int, due_ns: int, state: State) -> Reaction:
+    container = state.containers.get(container_id)
+    is_patient = container is not None and _shares_anothers(container)
+    return Reaction(StartAgain(container=container_id, run=run), due_ns, is_patient)
+
+
+def _with_the_engine(container: Container, state: State) -> Iterator[Reaction]:
     """A daemon that went away took the restarts that it had planned along."""
     if container.status == "restarting":
-        yield Reaction(StartAgain(container=container.id, run=container.run), container.restart_due_ns)
+        yield _again(container.id, container.run, container.restart_due_ns, state)
     elif starts_with_the_engine(container):
-        yield Reaction(StartContainer(container=container.id))
+        yield Reaction(StartContainer(container=container.id), is_patient=_shares_anothers(container))
+
+
+def _shares_anothers(container: Container) -> bool:
+    host = container.host
+    return any(mode.startswith("container:") for mode in (host.network_mode, host.ipc_mode, host.pid_mode))

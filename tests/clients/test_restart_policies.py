@@ -171,10 +171,12 @@ def reboot(engine, pids: list[int]) -> None:
 def test_over_a_reboot(engine):
     for name, policy in (("al", "always"), ("un", "unless-stopped"), ("fa", "on-failure"), ("no", "no")):
         engine.docker("run", "-d", "--name", name, "--restart", policy, "busybox", *STAYS)
-    pids = [state(engine, name)["Pid"] for name in ("al", "un", "fa", "no")]
+    guest = ("--name", "guest", "--network", "container:al", "--restart", "always")
+    engine.docker("run", "-d", *guest, "busybox", *STAYS)
+    pids = [state(engine, name)["Pid"] for name in ("al", "un", "fa", "no", "guest")]
     reboot(engine, pids)
     engine.start()
-    for name in ("al", "un", "fa"):
+    for name in ("al", "un", "fa", "guest"):
         until(engine, name, lambda c: c["State"]["Pid"] != 0, f"{name} runs again")
     found = state(engine, "no")
     assert (found["Status"], found["ExitCode"]) == ("exited", 255)
