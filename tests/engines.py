@@ -23,6 +23,7 @@ from handlers.instance import Instance
 ROOT = Path(__file__).resolve().parents[1]
 START_TIMEOUT_S = 30.0
 COMMAND_TIMEOUT_S = 60.0
+LEFTOVERS_TIMEOUT_S = 20.0
 APPLETS = (
     "sh ls cat echo sleep true false id ps mount env hostname ip wget nc ping stty touch head dd grep kill "
     "tr seq rm mkdir chmod httpd pwd stat tail test yes wc ln mknod cut sort find readlink sync usleep date"
@@ -155,7 +156,16 @@ class EngineUnderTest:
     # ---- end
 
     def leftovers(self) -> list[str]:
-        """What of this engine is still on the host once its containers were removed, and what only they have."""
+        """What of this engine stays on the host once its containers were removed, and what only they have.
+
+        The kernel removes links some time after their namespace, and a killed process is still to be reaped.
+        """
+        deadline = time.monotonic() + LEFTOVERS_TIMEOUT_S
+        while (left := self._left()) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        return left
+
+    def _left(self) -> list[str]:
         text = str(self.directory)
         mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines() if text in line]
         processes = [f"process {pid}: {arguments}" for pid, arguments in self._processes()]

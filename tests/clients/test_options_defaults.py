@@ -9,7 +9,7 @@ import pytest
 from handlers.exec.drivers.host_facts import read_host_facts
 from tests.clients.options import fields, run
 from tests.clients.test_options_limits import Group
-from tests.engines import EngineUnderTest, remove_cgroups, wait_until
+from tests.engines import EngineUnderTest, remove_cgroups
 
 pytestmark = pytest.mark.root
 STATUS = "cat /proc/self/status"
@@ -36,7 +36,7 @@ def engine(tmp_path_factory):
         subject.load_busybox()
         yield subject
         assert subject.stop() == 0
-        wait_until(lambda: subject.leftovers() == [], "the kernel has removed the last links")
+        assert subject.leftovers() == []
     finally:
         subject.close()
         remove_cgroups(parent)
