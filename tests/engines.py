@@ -161,11 +161,12 @@ class EngineUnderTest:
         The kernel removes links some time after their namespace, and a killed process is still to be reaped.
         """
         deadline = time.monotonic() + LEFTOVERS_TIMEOUT_S
-        while (left := self._left()) and time.monotonic() < deadline:
+        while (left := self.present()) and time.monotonic() < deadline:
             time.sleep(0.02)
         return left
 
-    def _left(self) -> list[str]:
+    def present(self) -> list[str]:
+        """What of it is on the host now."""
         text = str(self.directory)
         mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines() if text in line]
         processes = [f"process {pid}: {arguments}" for pid, arguments in self._processes()]

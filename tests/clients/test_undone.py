@@ -61,11 +61,11 @@ def client(engine):
 @pytest.fixture
 def nothing_left(engine, client):
     """After the test there is on the host what was there before, and no container."""
-    before = set(engine.leftovers())
+    before = set(engine.present())
     yield
     for container in client.ask("GET", "/containers/json?all=1").json:
         assert client.ask("DELETE", f"/containers/{container['Id']}?v=1").status == 204
-    wait_until(lambda: set(engine.leftovers()) <= before, f"nothing is left but {before}: {engine.leftovers()}")
+    wait_until(lambda: set(engine.present()) <= before, f"nothing is left but {before}: {engine.present()}")
 
 
 def facts(engine) -> list[Recorded]:
@@ -100,10 +100,10 @@ def expect_failed_start(engine, client, identity: str, status: int, text: str, k
     `kept` is what is written down of the reason where a runtime gave it: that may quote the command.
     """
     kept_files = engine.data_root / "containers" / identity  # output and names: until the container is removed
-    before = {*engine.leftovers(), str(kept_files)}
+    before = {*engine.present(), str(kept_files)}
     answer = client.ask("POST", "/containers/subject/start")
     assert (answer.status, text in answer.message) == (status, True), answer.body
-    wait_until(lambda: set(engine.leftovers()) <= before, f"undone: {set(engine.leftovers()) - before}")
+    wait_until(lambda: set(engine.present()) <= before, f"undone: {set(engine.present()) - before}")
     state = client.ask("GET", "/containers/subject/json").json["State"]
     assert (state["Status"], state["Running"], state["Pid"]) == ("created", False, 0)
     assert state["Error"] == (kept or answer.message)
@@ -250,13 +250,13 @@ def test_a_volume_that_cannot_be_mounted(engine, client, nothing_left):
 
 
 def expect_failed_create(engine, client, body, status: int, text: str) -> None:
-    before = set(engine.leftovers())
+    before = set(engine.present())
     volumes = client.ask("GET", "/volumes").json["Volumes"]
     answer = client.ask("POST", "/containers/create?name=subject", {"Image": "busybox"} | body)
     assert (answer.status, text in answer.message) == (status, True), answer.body
     assert client.ask("GET", "/containers/json?all=1").json == []
     assert client.ask("GET", "/volumes").json["Volumes"] == volumes
-    wait_until(lambda: set(engine.leftovers()) <= before, "undone")
+    wait_until(lambda: set(engine.present()) <= before, "undone")
     failed = facts(engine)[-2]  # the last says that the command was refused
     assert isinstance(failed.event, ContainerCreateFailed)
     assert failed.event.error == answer.message
