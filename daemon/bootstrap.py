@@ -238,6 +238,7 @@ def limits(configuration: Configuration, facts: HostFacts) -> HostLimits:
         cpu_realtime_runtime_us=configuration.cpu_realtime_runtime_us,
         ipc_mode=configuration.default_ipc_mode,
         cgroupns_mode=configuration.default_cgroupns_mode,
+        inter_container=configuration.network.inter_container,
         log=configuration.log,
     )
 

@@ -68,7 +68,7 @@ def normalise(
     check_host(full, limits)
     check_no_nul({"Config": merged, "HostConfig": full, "EndpointsConfig": endpoints})
     check_endpoints(full.network_mode, endpoints)
-    _warn(merged, full, warnings)
+    _warn(merged, full, limits, warnings)
     _warn_of_endpoints(endpoints, warnings)
     mode = full.network_mode
     if sharing is not None:
@@ -174,13 +174,15 @@ def _fill_log(log: LogConfig, default: LogConfig) -> LogConfig:
     return log
 
 
-def _warn(config: ContainerConfig, host: HostConfig, warnings: list[str]) -> None:
+def _warn(config: ContainerConfig, host: HostConfig, limits: HostLimits, warnings: list[str]) -> None:
     if host.network_mode == "host" and (host.port_bindings or host.publish_all_ports):
         warnings.append("Published ports are discarded when using host network mode")
     if config.mac_address and host.network_mode == "none":
         warnings.append(f"a MAC address has no effect in network mode {host.network_mode}")
     if host.links and host.network_mode != "bridge":
         warnings.append(f"links act on the default bridge only, not in network mode {host.network_mode}")
+    elif host.links and not limits.inter_container:
+        warnings.append("links give names only: the daemon's --icc=false keeps containers from reaching each other")
     if host.oom_kill_disable and not host.memory:
         warnings.append(
             "OOM killer is disabled for the container, but no memory limit is set, this can result in the system "

@@ -26,4 +26,5 @@ class HostLimits(msgspec.Struct, frozen=True, kw_only=True):
     cpu_realtime_runtime_us: int = 0  # what all containers together may have of it
     ipc_mode: str = "private"  # for containers that don't say
     cgroupns_mode: str = ""  # likewise; "": private with cgroup v2, else the host's
+    inter_container: bool = True  # whether containers on the default bridge reach each other
     log: LogConfig = LogConfig(type="json-file")

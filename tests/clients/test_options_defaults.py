@@ -119,7 +119,9 @@ def test_containers_that_may_not_talk_to_each_other(engine):
     engine.docker("run", "-d", "--name", "web", "busybox", "httpd", "-f", "-p", "80", "-h", "/etc")
     address = engine.inspect("web")["NetworkSettings"]["Networks"]["bridge"]["IPAddress"]
     assert run(engine, script=f"echo x | nc -w 2 {address} 80 || echo cut off") == "cut off"
-    engine.docker("rm", "-f", "web")
+    linked = engine.docker("create", "--name", "linked", "--link", "web", "busybox")
+    assert b"links give names only" in linked.stderr
+    engine.docker("rm", "-f", "linked", "web")
 
 
 def test_time_of_the_realtime_scheduler(engine):
