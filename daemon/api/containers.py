@@ -13,7 +13,7 @@ from daemon.api.system import sized_summary, sizes
 from daemon.http.messages import Answer, Request
 from daemon.http.query import boolean, filters, integer, text
 from daemon.shapes.containers import inspection, summary
-from events.errors import Conflict, InvalidParameter, NotFound
+from events.errors import Conflict, InvalidParameter, NotFound, NotModified
 from events.messages import container as m
 from events.projections.containers import Container
 
@@ -74,13 +74,25 @@ def terminal_size(request: Request) -> tuple[int, int]:
 async def remove_container(engine: Engine, request: Request) -> Answer:
     """`DELETE /containers/{id}`."""
     if boolean(request.query, "link"):
-        raise InvalidParameter("removing a link is not supported: remove the container that has it")
+        return await _remove_link(engine, request)
     command = m.RemoveContainer(
         container=request.parameters["id"],
         force=boolean(request.query, "force"),
         volumes=boolean(request.query, "v"),
     )
     _, headers = await send(engine, request, command)
+    return empty(204, headers)
+
+
+async def _remove_link(engine: Engine, request: Request) -> Answer:
+    """`DELETE /containers/{container}/{alias}?link=1`: one that isn't there is no error, as in Docker."""
+    name, _, alias = request.parameters["id"].strip("/").rpartition("/")
+    if not name:
+        raise Conflict("Conflict, cannot remove the default link name of the container")
+    try:
+        _, headers = await send(engine, request, m.RemoveLink(container=name, alias=alias))
+    except NotModified:
+        return empty(204)
     return empty(204, headers)
 
 

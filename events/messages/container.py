@@ -361,6 +361,14 @@ class RenameContainer(Command[None], frozen=True, kw_only=True):
     name: str
 
 
+class RemoveLink(Command[None], frozen=True, kw_only=True):
+    """Take another container's name from one that knows it by a link; both stay."""
+
+    TYPE: ClassVar[str] = "container.remove_link"
+    container: str  # that has the link
+    alias: str
+
+
 class ResizeContainer(Command[None], frozen=True, kw_only=True):
     """Set its terminal's size in characters."""
 
@@ -718,6 +726,14 @@ class ContainerRenamed(Event, frozen=True, kw_only=True):
     container_id: str
     old_name: str
     name: str
+
+
+class ContainerLinkRemoved(Event, frozen=True, kw_only=True):
+    """It has a link less; its next start doesn't know the other by that name."""
+
+    TYPE: ClassVar[str] = "container.link_removed"
+    container_id: str
+    alias: str
 
 
 class ContainerHealthChanged(Event, frozen=True, kw_only=True):

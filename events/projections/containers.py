@@ -191,6 +191,9 @@ def fold(c: Container, event: Event, command_id: str) -> Container | None:
             return replace(c, commits=(*c.commits, command_id))
         case m.ContainerCommitted() | m.ContainerCommitFailed():
             return replace(c, commits=tuple(each for each in c.commits if each != command_id))
+        case m.ContainerLinkRemoved(alias=alias):
+            links = tuple(link for link in c.host.links if link.partition(":")[2] != alias)
+            return replace(c, host=replace(c.host, links=links))
         case m.ContainerRenamed(name=name):
             return replace(c, name=name)
         case m.ContainerRemoveRequested(volumes=volumes):

@@ -6,6 +6,7 @@ from events.base import Command
 from events.container_lookup import find_container
 from events.messages import container as m
 from events.messages.exec import ResizeProcess
+from handlers.containers import links
 from handlers.containers.access import record_access
 from handlers.containers.commit import commit
 from handlers.containers.create import create
@@ -42,6 +43,7 @@ class ContainerHandler:
             m.PauseContainer: lambda context, command: pause(context, command.container),
             m.UnpauseContainer: lambda context, command: unpause(context, command.container),
             m.RenameContainer: rename,
+            m.RemoveLink: links.remove,
             m.ResizeContainer: resize,
             m.RemoveContainer: remove,
             m.SettleExit: lambda context, command: settle_exit(context, command.container),

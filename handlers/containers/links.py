@@ -8,9 +8,12 @@ import posixpath
 
 from events.container_links import Link, full_alias, links_of
 from events.container_lookup import find_container
-from events.errors import EngineError, InvalidParameter, NotFound
+from events.errors import EngineError, InvalidParameter, NotFound, NotModified
+from events.log import Append
+from events.messages.container import ContainerLinkRemoved, RemoveLink
 from events.messages.network import LinkedNames, UpdateLinks
 from events.projections.containers import Container, Containers
+from handlers.containers.access import enter
 from handlers.containers.errors import LinkedNotRunning
 from handlers.context import Context
 
@@ -88,3 +91,15 @@ async def tell(context: Context, c: Container) -> None:
                 await context.send(UpdateLinks(container_id=other.id, links=links))
             except EngineError as error:
                 LOGGER.warning("container %s isn't told the new address of %s: %s", other.name, c.name, error)
+
+
+async def remove(context: Context, command: RemoveLink) -> None:
+    """Answer RemoveLink. Raises NotModified for a link that isn't there."""
+
+    def decision(c: Container) -> Append:
+        if command.alias not in (link.alias for link in links_of(c, context.state.containers)):
+            raise NotModified(f"container {c.name} has no link {command.alias}")
+        event = ContainerLinkRemoved(container_id=c.id, alias=command.alias)
+        return Append(stream=f"container/{c.id}", events=(event,), expected=c.version)
+
+    await enter(context, command.container, "rename", decision, answer=None)

@@ -126,3 +126,16 @@ def test_links_survive_the_daemon(engine, database):
     hosts = engine.out("exec", "web", "cat", "/etc/hosts").splitlines()
     assert f"{address(engine, 'db')}\tstore dbhost db" in hosts
     engine.docker("rm", "-f", "web", "squatter")
+
+
+def test_a_link_is_removed_and_both_containers_stay(engine, database):
+    engine.docker("create", "--name", "web", "--link", "db:store", "--link", "db", "busybox", "cat", "/etc/hosts")
+    engine.docker("rm", "--link", "web/store")
+    assert engine.inspect("web")["HostConfig"]["Links"] == ["/db:/web/db"]
+    assert engine.out("ps", "--format", "{{.Names}}", "--filter", "name=db") == "db"
+    assert "store" not in engine.out("start", "-a", "web")
+    with RawClient(engine.socket) as client:
+        assert client.ask("DELETE", "/containers/web/store?link=1").status == 204
+        assert client.ask("DELETE", "/containers/web?link=1").status == 409
+        assert client.ask("DELETE", "/containers/nosuch/store?link=1").status == 404
+    engine.docker("rm", "web")

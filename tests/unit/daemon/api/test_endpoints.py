@@ -244,7 +244,7 @@ async def test_ambiguous_prefixes():
 
 
 async def test_removing_a_link():
-    assert "a link" in await refused(await running(), InvalidParameter, "DELETE", "/containers/web?link=1")
+    assert "default link name" in await refused(await running(), Conflict, "DELETE", "/containers/web?link=1")
 
 
 async def test_prune_containers_takes_only_what_is_idle():
