@@ -1,6 +1,7 @@
 """Tar streams between this host's files and the engine, without holding one in memory."""
 
 import os
+import sys
 import tarfile
 from collections.abc import AsyncIterable, AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -142,3 +143,9 @@ async def save_to(chunks: AsyncIterable[bytes], path: str) -> None:
     except BaseException:
         staged.unlink(missing_ok=True)
         raise
+
+
+async def standard_input() -> AsyncIterator[bytes]:
+    """What is piped into this program."""
+    async for data in _chunks(sys.stdin.fileno()):
+        yield data

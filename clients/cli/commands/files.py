@@ -1,27 +1,22 @@
 """Files of containers: cp, export, commit."""
 
 import base64
-import os
 import posixpath
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import anyio
-import anyio.to_thread
 import click
 import msgspec
 
 from clients.api import ApiError, Client
 from clients.cli import completion
 from clients.cli.app import HELP, Failed, engine_command
-from clients.cli.archives import extract, packed, save_to
+from clients.cli.archives import extract, packed, save_to, standard_input
 
 _STAT_HEADER = "x-docker-container-path-stat"
 _DIRECTORY = 1 << 31  # of Go's os.FileMode
 _ABSENT = 404
-_CHUNK_BYTES = 64 * 1024
 
 
 class PathStat(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -122,7 +117,7 @@ async def _to_container(
 ) -> None:
     query: dict[str, str | int | bool] = {"noOverwriteDirNonDir": True, "copyUIDGID": ownership}
     if source == "-":
-        await client.act("PUT", f"/containers/{container}/archive", query | {"path": path}, upload=_input())
+        await client.act("PUT", f"/containers/{container}/archive", query | {"path": path}, upload=standard_input())
         return
     local = Path(source)
     if not local.exists() and not local.is_symlink():
@@ -142,14 +137,19 @@ async def _placed_there(
         path = posixpath.join(posixpath.dirname(path), stat.link_target)
         stat = await _stat(client, container, path)
     if stat is not None and stat.is_directory:
-        return path, "" if source.endswith("/.") else Path(source).resolve().name if source in (".", "..") else Path(
-            source
-        ).name
+        return path, _own_name(source)
     if stat is not None and is_directory:
         raise Failed("cannot copy directory")
     if stat is None and path.endswith("/") and not is_directory:
         raise Failed(f"no such directory: {path}")
     return posixpath.dirname(path.rstrip("/")) or "/", posixpath.basename(path.rstrip("/"))
+
+
+def _own_name(source: str) -> str:
+    """What it is called in a directory; "" for a directory's contents."""
+    if source.endswith("/."):
+        return ""
+    return (Path(source).resolve() if source in (".", "..") else Path(source)).name
 
 
 async def _stat(client: Client, container: str, path: str) -> PathStat | None:
@@ -168,11 +168,6 @@ def decode_stat(header: str) -> PathStat:
         return msgspec.json.decode(base64.b64decode(header), type=PathStat)
     except (ValueError, msgspec.DecodeError) as error:
         raise Failed("the engine didn't tell what there is at that path") from error
-
-
-async def _input() -> AsyncIterator[bytes]:
-    while data := await anyio.to_thread.run_sync(os.read, sys.stdin.fileno(), _CHUNK_BYTES):
-        yield data
 
 
 @click.command(short_help="Write a container's file system as a tar archive", context_settings=HELP)

@@ -11,8 +11,7 @@ import msgspec
 from clients.api import ApiError, Client
 from clients.cli import completion, human
 from clients.cli.app import FAILED, HELP, confirm, engine_command, filters, section, tell
-from clients.cli.archives import save_to
-from clients.cli.commands.files import _input as standard_input
+from clients.cli.archives import save_to, standard_input
 from clients.cli.commands.files import refuse_terminal
 from clients.cli.credentials import registry_headers
 from clients.cli.listing import Column, Listing, Row, show
