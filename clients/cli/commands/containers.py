@@ -1,12 +1,12 @@
 """Containers as objects: list, look at, start, stop, signal, rename, change, remove."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import click
 import msgspec
 
-from clients.api import ApiError, Client
+from clients.api import ApiError, Client, Query
 from clients.cli import completion, human
 from clients.cli.app import FAILED, HELP, confirm, engine_command, filters, for_each, section, tell
 from clients.cli.commands.past import show_difference
@@ -131,23 +131,17 @@ def _image(name: str, *, whole: bool) -> str:
     return name if whole or bare == name else bare[:_SHORT_ID]
 
 
-def _verb(
-    path: str, query: dict[str, str | int | bool] | None = None
-) -> Callable[[Client, Sequence[str]], Awaitable[int]]:
+async def _each(client: Client, names: Sequence[str], path: str, query: Query | None = None) -> int:
     """POST `/containers/NAME/PATH` for each."""
 
-    async def act(client: Client, names: Sequence[str]) -> int:
-        async def one(name: str) -> None:
-            await client.act("POST", f"/containers/{name}/{path}", query)
+    async def one(name: str) -> None:
+        await client.act("POST", f"/containers/{name}/{path}", query)
 
-        return await for_each(names, one)
-
-    return act
+    return await for_each(names, one)
 
 
-@click.command(short_help="Stop running containers", context_settings=HELP)
-@click.option("-s", "--signal", default="", help="Signal to send instead of the container's own")
-@click.option(
+signal_instead = click.option("-s", "--signal", default="", help="Signal to send instead of the container's own")
+seconds_of_patience = click.option(
     "-t",
     "--timeout",
     "--time",
@@ -156,29 +150,26 @@ def _verb(
     default=None,
     help="Seconds to wait before killing; -1 waits for ever",
 )
+
+
+@click.command(short_help="Stop running containers", context_settings=HELP)
+@signal_instead
+@seconds_of_patience
 @names_of_running
 @engine_command
 async def stop(client: Client, signal: str, seconds: int | None, names: tuple[str, ...]) -> int:
     """Ask containers to end, and kill those that don't within a while."""
-    return await _verb("stop", _patience(signal, seconds))(client, names)
+    return await _each(client, names, "stop", _patience(signal, seconds))
 
 
 @click.command(short_help="Restart containers", context_settings=HELP)
-@click.option("-s", "--signal", default="", help="Signal to send instead of the container's own")
-@click.option(
-    "-t",
-    "--timeout",
-    "--time",
-    "seconds",
-    type=int,
-    default=None,
-    help="Seconds to wait before killing; -1 waits for ever",
-)
+@signal_instead
+@seconds_of_patience
 @names_of_containers
 @engine_command
 async def restart(client: Client, signal: str, seconds: int | None, names: tuple[str, ...]) -> int:
     """Stop containers if they run, then start them."""
-    return await _verb("restart", _patience(signal, seconds))(client, names)
+    return await _each(client, names, "restart", _patience(signal, seconds))
 
 
 def _patience(signal: str, seconds: int | None) -> dict[str, str | int | bool]:
@@ -196,7 +187,7 @@ def _patience(signal: str, seconds: int | None) -> dict[str, str | int | bool]:
 @engine_command
 async def kill(client: Client, signal: str, names: tuple[str, ...]) -> int:
     """Send SIGKILL, or another signal, to the first process of containers."""
-    return await _verb("kill", {"signal": signal})(client, names)
+    return await _each(client, names, "kill", {"signal": signal})
 
 
 @click.command(short_help="Freeze all processes of containers", context_settings=HELP)
@@ -204,7 +195,7 @@ async def kill(client: Client, signal: str, names: tuple[str, ...]) -> int:
 @engine_command
 async def pause(client: Client, names: tuple[str, ...]) -> int:
     """Freeze all processes of containers; `unpause` lets them go on."""
-    return await _verb("pause")(client, names)
+    return await _each(client, names, "pause")
 
 
 @click.command(short_help="Let paused containers go on", context_settings=HELP)
@@ -212,7 +203,7 @@ async def pause(client: Client, names: tuple[str, ...]) -> int:
 @engine_command
 async def unpause(client: Client, names: tuple[str, ...]) -> int:
     """Let paused containers go on."""
-    return await _verb("unpause")(client, names)
+    return await _each(client, names, "unpause")
 
 
 @click.command(short_help="Wait until containers end, then print their exit codes", context_settings=HELP)
