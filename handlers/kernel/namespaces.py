@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import TypeVar
 
 import anyio.to_thread
-from pyroute2.netlink.rtnl import RTM_NEWLINK
-from pyroute2.netlink.rtnl.ifinfmsg import IFF_UP, ifinfmsg
 
 from handlers.kernel.calls import KernelRefused, attempt, call
+from handlers.kernel.messages import IFF_UP, RTM_NEWLINK, ifinfmsg
 from handlers.kernel.mounts import MountFlag, mount, unmount
 from handlers.kernel.netlink import Netlink, message
 

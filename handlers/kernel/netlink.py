@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from pyroute2.netlink import (
+from handlers.kernel.messages import (
     NETLINK_EXT_ACK,
     NETLINK_ROUTE,
     NLM_F_ACK,

@@ -7,10 +7,14 @@ import errno
 import socket
 from typing import Any
 
-from pyroute2.netlink import NETLINK_NETFILTER, nlmsg
-from pyroute2.netlink.nfnetlink import NFNL_SUBSYS_CTNETLINK
-from pyroute2.netlink.nfnetlink.nfctsocket import IPCTNL_MSG_CT_DELETE, IPCTNL_MSG_CT_GET, nfct_msg
-
+from handlers.kernel.messages import (
+    IPCTNL_MSG_CT_DELETE,
+    IPCTNL_MSG_CT_GET,
+    NETLINK_NETFILTER,
+    NFNL_SUBSYS_CTNETLINK,
+    nfct_msg,
+    nlmsg,
+)
 from handlers.kernel.netlink import Netlink, message
 
 _UNSUPPORTED = (errno.EPROTONOSUPPORT, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOENT)

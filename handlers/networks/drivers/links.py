@@ -8,8 +8,12 @@ import socket
 import time
 from typing import Any
 
-from pyroute2.netlink import NLA_F_NESTED, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, nlmsg
-from pyroute2.netlink.rtnl import (
+from handlers.kernel.messages import (
+    IFF_UP,
+    NLA_F_NESTED,
+    NLM_F_CREATE,
+    NLM_F_EXCL,
+    NLM_F_REPLACE,
     RTM_DELADDR,
     RTM_DELLINK,
     RTM_GETADDR,
@@ -19,13 +23,13 @@ from pyroute2.netlink.rtnl import (
     RTM_NEWLINK,
     RTM_NEWROUTE,
     RTM_SETLINK,
+    ifaddrmsg,
+    ifinfmsg,
+    nlmsg,
     rt_proto,
     rt_type,
+    rtmsg,
 )
-from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
-from pyroute2.netlink.rtnl.ifinfmsg import IFF_UP, ifinfmsg
-from pyroute2.netlink.rtnl.rtmsg import rtmsg
-
 from handlers.kernel.netlink import Netlink, NetlinkError, message
 
 PORT_LIMIT_S = 5.0
