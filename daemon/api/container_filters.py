@@ -135,7 +135,7 @@ def _image_line(state: State, image_id: str) -> set[str]:
     while image_id and image_id not in line:
         line.add(image_id)
         image = state.images.get(image_id)
-        image_id = image.config.parent if image else ""
+        image_id = image.parent if image else ""
     return line
 
 

@@ -14,7 +14,7 @@ from daemon.api import transfers
 from daemon.api.answers import as_json, as_lines, empty
 from daemon.api.commands import send
 from daemon.api.engine import Engine
-from daemon.api.image_filters import KEYS, select
+from daemon.api.image_filters import KEYS, Row, select
 from daemon.api.platforms import check_image, check_load, check_removal
 from daemon.api.system import SharedSizes
 from daemon.http.messages import Answer, Request
@@ -23,7 +23,6 @@ from daemon.shapes.images import history, inspection, layer_size, summary
 from events.errors import EngineError, InvalidParameter, Unsupported
 from events.lookup import find_image
 from events.messages.image import ImportImage, LoadImages, PruneImage, RemovedImage, RemoveImage, TagImage
-from events.projections.images import Image
 from events.references import tagged
 from handlers.images.removal_plan import plan_prune
 
@@ -34,16 +33,17 @@ _UNLINK_S: Final = 10.0
 
 async def list_images(engine: Engine, request: Request) -> Answer:
     """`GET /images/json`."""
-    found = select(engine.state, filters(request.query, KEYS), engine.clock.now_ns())
+    wanted = filters(request.query, KEYS)
+    found = select(engine.state, wanted, engine.clock.now_ns(), intermediate=boolean(request.query, "all"))
     with_shared = request.version >= (1, 42) and boolean(request.query, "shared-size")
     shared = SharedSizes(engine.state) if with_shared else None
-    return as_json([_entry(request, image, tags, shared) for image, tags in found])
+    return as_json([_entry(engine, request, row, shared) for row in found])
 
 
-def _entry(request: Request, image: Image, tags: list[str], shared: SharedSizes | None) -> dict[str, object]:
-    containers = len(image.users) if request.version >= (1, 51) else -1
-    entry = summary(image, tags, containers, request.version)
-    return entry | ({"SharedSize": shared.of(image)} if shared else {})
+def _entry(engine: Engine, request: Request, row: Row, shared: SharedSizes | None) -> dict[str, object]:
+    containers = len(row.image.users) if request.version >= (1, 51) else -1
+    entry = summary(row.image, engine.state, containers, request.version, (row.tags, row.digests))
+    return entry | ({"SharedSize": shared.of(row.image)} if shared else {})
 
 
 async def inspect_image(engine: Engine, request: Request) -> Answer:
@@ -145,8 +145,9 @@ async def prune_images(engine: Engine, request: Request) -> Answer:
     rest = {key: values for key, values in wanted.items() if key != "dangling"}
     deleted: list[dict[str, str]] = []
     reclaimed = 0
-    for image, _ in select(engine.state, rest, engine.clock.now_ns()):
-        if plan_prune(image, dangling=dangling) is not None:
+    for row in select(engine.state, rest, engine.clock.now_ns(), intermediate=False):
+        image = row.image
+        if plan_prune(engine.state, image, dangling=dangling) is not None:
             sizes = {chain_id: layer_size(chain_id, engine.state) for chain_id in image.layers}
             removed = await _pruned(engine, request, PruneImage(image_id=image.id, dangling=dangling))
             deleted += [{"Untagged": name} for name in removed.untagged]

@@ -8,7 +8,6 @@ from daemon.api.engine import Engine
 from daemon.http.messages import Answer, Request, Response
 from daemon.shapes.containers import Sizes, View, summary
 from daemon.shapes.go_values import JsonObject
-from daemon.shapes.images import names
 from daemon.shapes.images import summary as image_summary
 from daemon.shapes.system import info_shape, version_shape
 from daemon.shapes.volumes import Usage
@@ -74,7 +73,7 @@ async def disk_usage(engine: Engine, request: Request) -> Answer:
 def _images(state: State, request: Request) -> list[JsonObject]:
     shared = SharedSizes(state)
     return [
-        image_summary(image, names(image), len(image.users), request.version) | {"SharedSize": shared.of(image)}
+        image_summary(image, state, len(image.users), request.version) | {"SharedSize": shared.of(image)}
         for image in state.images
         if image.status == "ready"
     ]

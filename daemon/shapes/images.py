@@ -4,7 +4,7 @@ import msgspec
 
 from daemon.shapes.go_values import JsonObject, Version, without_empty
 from daemon.shapes.layout import Layout
-from daemon.shapes.times import NEVER, rfc3339, unix_seconds
+from daemon.shapes.times import NEVER, rfc3339, unix_ns, unix_seconds
 from events.messages.image import RunConfig
 from events.projections.images import Image
 from events.projections.state import State
@@ -36,16 +36,18 @@ def digests(image: Image) -> list[str]:
     return sorted(familiar(reference) for reference in image.references if "@" in reference)
 
 
-def summary(image: Image, tags: list[str], containers: int, version: Version) -> JsonObject:
-    """A list entry. `tags` are those to show; `containers` -1 when nobody counted."""
+def summary(
+    image: Image, state: State, containers: int, version: Version, shown: tuple[list[str], list[str]] | None = None
+) -> JsonObject:
+    """A list entry. `shown` are the tags and digests to show, otherwise all; `containers` -1 when nobody counted."""
     unnamed = version < (1, 43)
-    by_digest = digests(image)
+    tags, by_digest = shown or (names(image), digests(image))
     shape: JsonObject = {
         "Id": image.id,
-        "ParentId": image.config.parent,
+        "ParentId": parent_id(image, state),
         "RepoTags": tags or ([_NO_NAME] if unnamed else []),
         "RepoDigests": by_digest or (["<none>@<none>"] if unnamed and not tags else []),
-        "Created": created_s(image),
+        "Created": unix_seconds(image.config.created),
         "Size": image.size_bytes,
         "SharedSize": -1,
         "Labels": image.config.config.labels or None,
@@ -65,7 +67,7 @@ def inspection(image: Image, state: State, layout: Layout, version: Version) -> 
         "Id": image.id,
         "RepoTags": names(image),
         "RepoDigests": digests(image),
-        "Parent": config.parent,
+        "Parent": parent_id(image, state),
         "Comment": config.comment or _last_comment(image),
         "Created": config.created or (NEVER if version < (1, 44) else ""),
         "DockerVersion": config.docker_version,
@@ -128,6 +130,12 @@ def layer_size(chain_id: str, state: State) -> int:
     return layer.size_bytes if layer else 0
 
 
-def created_s(image: Image) -> int:
-    """When it says that it was made, in seconds since 1970."""
-    return unix_seconds(image.config.created)
+def parent_id(image: Image, state: State) -> str:
+    """The image that this was made of here, as long as it is there."""
+    parent = state.images.parent(image)
+    return parent.id if parent else ""
+
+
+def created_ns(image: Image) -> int:
+    """When it says that it was made, in ns since 1970; 0 if it doesn't."""
+    return unix_ns(image.config.created)

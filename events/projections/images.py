@@ -16,6 +16,7 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
     id: str  # sha256:<hex of its configuration>
     config: m.ImageConfig = m.ImageConfig()
     layers: tuple[str, ...] = ()  # chain ids, bottom first
+    parent: str = ""  # id of the image whose container was committed as this; that may have gone
     size_bytes: int = 0
     references: tuple[str, ...] = ()  # canonical names, in order of tagging
     users: frozenset[str] = frozenset()  # container ids
@@ -42,6 +43,7 @@ def fold(image: Image, event: Event, recorded: Recorded) -> Image | None:
                 image,
                 config=event.config,
                 layers=event.layers,
+                parent=event.config.parent if event.origin == "commit" else "",
                 size_bytes=event.size_bytes,
                 created_at_ns=recorded.clock_ns,
                 status="ready",
@@ -93,6 +95,15 @@ class Images(Projection):
         """All whose id starts so; the prefix may come with or without `sha256:`."""
         wanted = "sha256:" + prefix.removeprefix("sha256:")
         return tuple(image for key, image in self._by_id.items() if key.startswith(wanted))
+
+    def parent(self, image: Image) -> Image | None:
+        """The image that its own was committed upon here, if that is still there."""
+        parent = self._by_id.get(image.parent)
+        return parent if parent is not None and parent.status == "ready" else None
+
+    def parents(self) -> frozenset[str]:
+        """Ids of what others were committed upon that are there, also ids of images that have gone."""
+        return frozenset(image.parent for image in self if image.parent and image.status == "ready")
 
     def apply(self, recorded: Recorded) -> None:
         """Take in one event of an `image/` stream."""

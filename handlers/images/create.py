@@ -1,7 +1,7 @@
 """An image from its configuration and its layers: whole, or nothing of it; and how one goes again."""
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 import anyio
@@ -102,18 +102,25 @@ async def settle(context: Context, image_id: str, content: ContentStore) -> None
     if image.status == "creating":
         await _fail(context, image_id, content, INTERRUPTED)
         return
-    await take_down(context, image_id, content)
     intent, untagged = await _removal(context, image_id)
     cause = msgspec.structs.replace(intent.cause, actor=context.cause.actor, causation=intent.sequence)
-    await conclude_removal(context.on_behalf_of(cause), image, untagged)
+    removed = await take_down_all(context, (image,), untagged, content)
+    goes_along = any(each.parent == image_id and each.status == "removing" for each in context.state.images)
+    answer = msgspec.UNSET if goes_along else removed  # of a line of images, the child's end is the answer
+    gone = m.ImageRemoved(image_id=image_id)
+    await context.on_behalf_of(cause).append(naming.stream(image_id), gone, answer=answer)
 
 
-async def conclude_removal(context: Context, image: Image, untagged: tuple[str, ...]) -> m.RemovedImage:
-    """Record that an image that was taken down is gone; `untagged` are the canonical names that went before it."""
-    gone = (chain for chain in reversed(image.layers) if context.state.layers.get(chain) is None)
-    removed = m.RemovedImage(untagged=tuple(map(references.familiar, untagged)), deleted=(image.id, *gone))
-    await context.append(naming.stream(image.id), m.ImageRemoved(image_id=image.id), answer=removed)
-    return removed
+async def take_down_all(
+    context: Context, images: Sequence[Image], untagged: tuple[str, ...], content: ContentStore
+) -> m.RemovedImage:
+    """Take images down, children first; what went, and the canonical names that went before, is what a client sees."""
+    deleted: list[str] = []
+    for image in images:
+        await take_down(context, image.id, content)
+        gone = [chain for chain in reversed(image.layers) if context.state.layers.get(chain) is None]
+        deleted += (image.id, *(chain for chain in gone if chain not in deleted))
+    return m.RemovedImage(untagged=tuple(map(references.familiar, untagged)), deleted=tuple(deleted))
 
 
 async def _removal(context: Context, image_id: str) -> tuple[Recorded, tuple[str, ...]]:

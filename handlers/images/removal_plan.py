@@ -1,8 +1,12 @@
 """What RemoveImage may do, by dockerd's rules; pure, so that every rule can be read and tried alone.
 
 By name: the name goes; the image too if it was the last name. By id: all names go if they amount to one, or by force.
-By force an image goes although a stopped container uses it; its layers stay until the container is gone.
+By force an image goes although a stopped container uses it; its layers stay until the container is gone. What another
+image was committed upon stays, and goes with the last of those if it has no name. (moby, daemon/images/image_delete.go)
 """
+
+from collections import Counter
+from collections.abc import Iterator
 
 import msgspec
 
@@ -19,20 +23,51 @@ class RemovalPlan(msgspec.Struct, frozen=True, kw_only=True):
     untag: tuple[str, ...]
     delete: bool
     later: bool = False
+    parents: tuple[Image, ...] = ()  # that go along, nearest first
 
 
-def plan_removal(state: State, image: Image, name: str, *, force: bool) -> RemovalPlan:
-    """Decide on a removal of `image`, which the client called `name`. Raises ImageInUse, NoSuchImage."""
+def plan_removal(state: State, image: Image, name: str, *, force: bool, prune: bool) -> RemovalPlan:
+    """Decide on a removal of `image`, which the client called `name`; with `prune` unneeded parents go along.
+
+    Raises ImageInUse, NoSuchImage.
+    """
     if names_by_id(image, name):
-        return _plan_by_id(state, image, force=force)
-    return _plan_by_name(state, image, name, force=force)
+        plan = _plan_by_id(state, image, force=force)
+    else:
+        plan = _plan_by_name(state, image, name, force=force)
+    return _with_parents(state, image, plan) if prune else plan
 
 
-def plan_prune(image: Image | None, *, dangling: bool) -> RemovalPlan | None:
-    """Whether an image may go with all its names: it is there whole, nobody uses it and, if `dangling`, it has none."""
-    if image is None or image.status != "ready" or image.users or (dangling and image.references):
+def plan_prune(state: State, image: Image | None, *, dangling: bool) -> RemovalPlan | None:
+    """Whether an image may go with all its names: it is there whole, nobody uses it and, if `dangling`, it has no tag.
+
+    One with children loses its names only.
+    """
+    if image is None or image.status != "ready" or image.users or (dangling and is_tagged(image)):
         return None
-    return RemovalPlan(untag=image.references, delete=True)
+    if image.id in state.images.parents():
+        return RemovalPlan(untag=image.references, delete=False) if image.references else None
+    return _with_parents(state, image, RemovalPlan(untag=image.references, delete=True))
+
+
+def is_tagged(image: Image) -> bool:
+    """Whether it has a name other than by digest."""
+    return any("@" not in name for name in image.references)
+
+
+def _with_parents(state: State, image: Image, plan: RemovalPlan) -> RemovalPlan:
+    if not plan.delete or plan.later:
+        return plan
+    return msgspec.structs.replace(plan, parents=tuple(_unneeded_parents(state, image)))
+
+
+def _unneeded_parents(state: State, image: Image) -> Iterator[Image]:
+    """What had to stay for an image only: without a name, a container or another child."""
+    children = Counter(each.parent for each in state.images if each.status == "ready")
+    parent = state.images.parent(image)
+    while parent is not None and not parent.references and not parent.users and children[parent.id] == 1:
+        yield parent
+        parent = state.images.parent(parent)
 
 
 def _plan_by_name(state: State, image: Image, name: str, *, force: bool) -> RemovalPlan:
@@ -43,11 +78,14 @@ def _plan_by_name(state: State, image: Image, name: str, *, force: bool) -> Remo
         raise ImageInUse(references.familiar(reference), why, forcible=True)
     untag = (reference, *_orphaned_digests(image, reference))
     last = len(untag) == len(image.references)
-    return RemovalPlan(untag=untag, delete=last and not _running(state, image), later=bool(image.users))
+    stays = _running(state, image) or image.id in state.images.parents()
+    return RemovalPlan(untag=untag, delete=last and not stays, later=bool(image.users))
 
 
 def _plan_by_id(state: State, image: Image, *, force: bool) -> RemovalPlan:
     subject, running = short_id(image.id), _running(state, image)
+    if image.id in state.images.parents():
+        raise ImageInUse(subject, "image has dependent child images", forcible=False)
     if running:
         why = f"image is being used by running container {short_id(running)}"
         raise ImageInUse(subject, why, forcible=False)

@@ -1,5 +1,7 @@
 """RemoveImage and ReleaseImage: names go, with the last of them the image, with its last container its layers."""
 
+from contextlib import AsyncExitStack
+
 import anyio
 
 from events import references
@@ -11,7 +13,7 @@ from events.projections.images import Image
 from handlers.context import DECISION_RETRIES, Context
 from handlers.images import naming
 from handlers.images.content import ContentStore
-from handlers.images.create import conclude_removal, settle, take_down
+from handlers.images.create import settle, take_down_all
 from handlers.images.removal_plan import RemovalPlan, plan_prune, plan_removal
 from handlers.turns import Turns
 
@@ -26,9 +28,9 @@ async def remove_image(context: Context, command: m.RemoveImage, content: Conten
             if find_image(context.state.images, command.name).id != image.id:
                 continue  # names move while one waits
             image = find_image(context.state.images, command.name)
-            plan = plan_removal(context.state, image, command.name, force=command.force)
+            plan = plan_removal(context.state, image, command.name, force=command.force, prune=command.prune)
             try:
-                return await _carry_out(context, image, plan, content)
+                return await _carry_out(context, image, plan, content, turns)
             except VersionConflict:
                 continue
     raise Unavailable("too many others are changing the same images; try again")
@@ -39,11 +41,11 @@ async def prune_image(context: Context, command: m.PruneImage, content: ContentS
     async with turns.of(command.image_id):
         for _ in range(DECISION_RETRIES):
             image = context.state.images.get(command.image_id)
-            plan = plan_prune(image, dangling=command.dangling)
+            plan = plan_prune(context.state, image, dangling=command.dangling)
             if image is None or plan is None:
                 return m.RemovedImage()
             try:
-                return await _carry_out(context, image, plan, content)
+                return await _carry_out(context, image, plan, content, turns)
             except VersionConflict:
                 continue
     raise Unavailable("too many others are changing the same images; try again")
@@ -61,17 +63,34 @@ async def release_image(context: Context, command: m.ReleaseImage, content: Cont
             await settle(context, command.image_id, content)
 
 
-async def _carry_out(context: Context, image: Image, plan: RemovalPlan, content: ContentStore) -> m.RemovedImage:
+async def _carry_out(
+    context: Context, image: Image, plan: RemovalPlan, content: ContentStore, turns: Turns
+) -> m.RemovedImage:
+    """Raises VersionConflict when somebody was faster."""
     if plan.later or not plan.delete:
         untagged = tuple(map(references.familiar, plan.untag))
         removed = m.RemovedImage(untagged=untagged, deleted=(image.id,) if plan.delete else ())
         await context.append_all((_untagging(image, plan),), answer=removed)
         return removed
-    with anyio.move_on_after(REMOVE_LIMIT_S, shield=True):  # once announced it is finished, whoever goes away
-        await context.append_all((_untagging(image, plan),))
-        await take_down(context, image.id, content)
-        return await conclude_removal(context, image, plan.untag)
+    async with AsyncExitStack() as stack:
+        for parent in plan.parents:  # children's turns come before parents', so that nobody waits in a circle
+            await stack.enter_async_context(turns.of(parent.id))
+        with anyio.move_on_after(REMOVE_LIMIT_S, shield=True):  # once announced it is finished, whoever goes away
+            await context.append_all((_untagging(image, plan), *map(_announcing, plan.parents)))
+            line = (image, *plan.parents)
+            removed = await take_down_all(context, line, plan.untag, content)
+            await context.append_all(tuple(map(_concluding, line)), answer=removed)
+            return removed
     raise DeadlineExceeded(f"removing image {image.id} takes longer than {REMOVE_LIMIT_S:.0f} s")
+
+
+def _announcing(parent: Image) -> Append:
+    requested = m.ImageRemoveRequested(image_id=parent.id)
+    return Append(stream=naming.stream(parent.id), events=(requested,), expected=parent.version)
+
+
+def _concluding(image: Image) -> Append:
+    return Append(stream=naming.stream(image.id), events=(m.ImageRemoved(image_id=image.id),))
 
 
 def _untagging(image: Image, plan: RemovalPlan) -> Append:

@@ -9,6 +9,7 @@ from pathlib import Path
 from events.errors import SystemFailure
 
 LIMIT_S = 120.0
+_EMPTY_END = "Command failed.\n"  # dmsetup's last line, whatever it had to say
 SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -49,6 +50,6 @@ def run_program(
     except OSError as error:
         raise ProgramFailed(command, str(error.strerror)) from error
     if done.returncode:
-        lines = done.stderr.decode(errors="replace").strip().splitlines() or [f"exit status {done.returncode}"]
-        raise ProgramFailed(command, lines[-1])
+        said = done.stderr.decode(errors="replace").removesuffix(_EMPTY_END).strip().splitlines()
+        raise ProgramFailed(command, said[-1] if said else f"exit status {done.returncode}")
     return done.stdout.decode(errors="replace")

@@ -240,7 +240,8 @@ class World:
                 await self.pace.pause()
                 await self.driver.mount(decide.container_cache_id(container_id), ())
             if self.pace.random.random() < 0.5:
-                await self._pull(_plan((*image.config.rootfs.diff_ids, digest(container_id.encode()))), ())
+                committed = (*image.config.rootfs.diff_ids, digest(container_id.encode()))
+                await self._pull(_plan(committed, parent=image.id), ())
         finally:
             await self.engine.send(l.RemoveContainerLayer(container_id=container_id))
             await self.engine.send(m.ReleaseImage(image_id=image.id, container_id=container_id))
@@ -299,8 +300,8 @@ async def _apply(context: Context, plan: Plan) -> list[l.AppliedLayer]:
     return applied
 
 
-def _plan(diff_ids: tuple[str, ...]) -> Plan:
-    config = m.ImageConfig(os="linux", rootfs=m.RootFilesystem(diff_ids=diff_ids))
+def _plan(diff_ids: tuple[str, ...], parent: str = "") -> Plan:
+    config = m.ImageConfig(os="linux", rootfs=m.RootFilesystem(diff_ids=diff_ids), parent=parent)
     content = msgspec.json.encode(config)
     return Plan(
         image_id=configuration.image_id(content),
@@ -308,5 +309,5 @@ def _plan(diff_ids: tuple[str, ...]) -> Plan:
         config=config,
         source=None,
         layers=(Region(0, 0),) * len(diff_ids),
-        origin="load",
+        origin="commit" if parent else "load",
     )

@@ -77,14 +77,15 @@ class Story:
         config: i.ImageConfig | None = None,
         layers: tuple[str, ...] = (),
         size: int = 1000,
+        origin: str = "load",
     ) -> None:
         config = config or i.ImageConfig(created="2026-11-23T16:00:00Z", os="linux", architecture="amd64")
         for depth, chain_id in enumerate(layers):
             await self.layer(chain_id, layers[depth - 1] if depth else "", image_id)
         await self.tell(
             f"image/{image_id}",
-            i.ImageCreateRequested(image_id=image_id, origin="load"),
-            i.ImageCreated(image_id=image_id, config=config, layers=layers, size_bytes=size, origin="load"),
+            i.ImageCreateRequested(image_id=image_id, origin=origin),
+            i.ImageCreated(image_id=image_id, config=config, layers=layers, size_bytes=size, origin=origin),
         )
         for reference in references:
             await self.tell(f"image/{image_id}", i.ImageTagged(image_id=image_id, reference=reference, asked=False))

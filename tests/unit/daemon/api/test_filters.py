@@ -126,7 +126,7 @@ async def containers():
     story = Story()
     await story.predefined_networks()
     await story.image(IMAGE, BUSYBOX)
-    await story.image(CHILD, "docker.io/library/child:1", config=ImageConfig(parent=IMAGE))
+    await story.image(CHILD, "docker.io/library/child:1", config=ImageConfig(parent=IMAGE), origin="commit")
     await story.volume("vol1")
     mounts = (
         c.MountPoint(type="volume", name="vol1", destination="/data"),
@@ -289,9 +289,10 @@ async def images():
     return story
 
 
-def shown(story, **filters):
+def shown(story, *, intermediate=False, **filters):
     chosen = {key: (value,) if isinstance(value, str) else value for key, value in filters.items()}
-    return [(image.id[7:9], tags) for image, tags in image_filters.select(story.state, chosen, NOON)]
+    rows = image_filters.select(story.state, chosen, NOON, intermediate=intermediate)
+    return [(row.image.id[7:9], row.tags) for row in rows]
 
 
 OLD, APP = ("1a", ["bb:latest", "busybox:1"]), ("2b", ["reg:5000/team/app:2"])
@@ -323,6 +324,44 @@ NAMELESS: tuple[str, list[str]] = ("3c", [])
 )
 async def test_images(filters, found):
     assert shown(await images(), **filters) == found
+
+
+async def family():
+    """A nameless image upon busybox, and one with a name upon that, within one second; and one known by digest only."""
+    story = await images()
+    rows = (
+        ("4d", "1a", (), "2026-11-23T16:30:00.1Z"),
+        ("5e", "4d", ("docker.io/library/child:1",), "2026-11-23T16:30:00.2Z"),
+        ("6f", "", (f"docker.io/library/busybox@sha256:{'0f' * 32}",), ""),
+    )
+    for digits, parent, references, created in rows:
+        config = ImageConfig(created=created, parent=f"sha256:{parent * 32}" if parent else "")
+        await story.image(f"sha256:{digits * 32}", *references, config=config, origin="commit")
+    return story
+
+
+UPON = ("5e", ["child:1"])
+BETWEEN: tuple[str, list[str]] = ("4d", [])
+BY_DIGEST: tuple[str, list[str]] = ("6f", [])
+
+
+@pytest.mark.parametrize(
+    ("filters", "found"),
+    [
+        ({}, [NAMELESS, UPON, APP, OLD, BY_DIGEST]),
+        ({"intermediate": True}, [NAMELESS, UPON, BETWEEN, APP, OLD, BY_DIGEST]),
+        ({"dangling": "true"}, [NAMELESS, BY_DIGEST]),
+        ({"dangling": "true", "intermediate": True}, [NAMELESS, BY_DIGEST]),
+        ({"dangling": "false", "intermediate": True}, [UPON, APP, OLD, BY_DIGEST]),
+        ({"reference": "busybox"}, [("1a", ["busybox:1"]), BY_DIGEST]),
+        ({"reference": "busybox:1"}, [("1a", ["busybox:1"])]),
+        ({"before": "child:1", "intermediate": True}, [BETWEEN, APP, OLD]),
+        ({"since": "4d4d4d"}, [NAMELESS, UPON]),
+        ({"until": "10s"}, [NAMELESS, UPON, APP, OLD]),
+    ],
+)
+async def test_images_with_parents(filters, found):
+    assert shown(await family(), **filters) == found
 
 
 async def test_what_images_cannot_be_asked():

@@ -94,15 +94,15 @@ async def test_history_is_newest_first_with_the_layers_sizes():
     [((1, 42), ["<none>:<none>"], ["<none>@<none>"]), ((1, 43), [], [])],
 )
 async def test_an_image_without_names_in_a_list(version, tags, digests):
-    _, image = await story_with_image()
-    entry = images.summary(image, images.names(image), -1, version)
+    story, image = await story_with_image()
+    entry = images.summary(image, story.state, -1, version)
     assert (entry["RepoTags"], entry["RepoDigests"]) == (tags, digests)
 
 
 async def test_digests_are_apart_from_tags():
     digest = "sha256:" + "0f" * 32
-    _, image = await story_with_image(BUSYBOX, f"docker.io/library/busybox@{digest}")
-    entry = images.summary(image, images.names(image), 2, (1, 51))
+    story, image = await story_with_image(BUSYBOX, f"docker.io/library/busybox@{digest}")
+    entry = images.summary(image, story.state, 2, (1, 51))
     assert entry["RepoTags"] == ["busybox:latest"]
     assert entry["RepoDigests"] == [f"busybox@{digest}"]
     assert (entry["Containers"], entry["Created"], entry["Labels"]) == (2, 1795449600, {"a": "b"})
