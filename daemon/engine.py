@@ -303,7 +303,9 @@ class Daemon:
     async def serve(self, tasks: anyio.abc.TaskGroup, notifier: Notifier, signals: Signals) -> None:
         """Serve the API until told to stop. Raises LogBroken when that is what ended it."""
         on_unrouted = partial(record_unrouted, self._log, self._services.ids)
-        server = Server(routes(self._engine()), common_headers=common_headers(), on_unrouted=on_unrouted)
+        engine = self._engine()
+        self._log.listen(engine.answers.forget)
+        server = Server(routes(engine), common_headers=common_headers(), on_unrouted=on_unrouted)
         await tasks.start(server.serve, self._listeners)
         notifier.ready()
         LOGGER.info("the engine serves on %s", ", ".join(listener.address for listener in self._listeners))

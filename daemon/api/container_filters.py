@@ -1,6 +1,7 @@
 """The filters of `GET /containers/json`, each by itself."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
 from typing import Final
 
 import msgspec
@@ -25,27 +26,9 @@ from events.lookup import find_image
 from events.projections.containers import Container
 from events.projections.state import State
 
-KEYS: Final = frozenset(
-    {
-        "ancestor",
-        "before",
-        "exited",
-        "expose",
-        "health",
-        "id",
-        "is-task",
-        "isolation",
-        "label",
-        "name",
-        "network",
-        "publish",
-        "since",
-        "status",
-        "volume",
-    }
-)
 HEALTHS: Final = ("none", "starting", "healthy", "unhealthy")
 Predicate = Callable[[Container], bool]
+Filter = Callable[[State, Filters], Predicate]  # raises what `select` raises
 
 
 class Selection(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,44 +43,53 @@ def select(state: State, filters: Filters, selection: Selection) -> list[Contain
 
     Raises InvalidParameter for a value that can't be, NotFound for an unknown container in `before` or `since`.
     """
-    predicates = _predicates(state, filters)
+    predicates = [FILTERS[key](state, filters) for key in FILTERS if filters.get(key)]
     everything = selection.everything or selection.limit > 0 or "status" in filters
     newest_first = reversed(tuple(state.containers))
-    candidates = (c for c in newest_first if c.status != "creating" and (everything or c.is_up))
-    found = [c for c in candidates if all(holds(c) for holds in predicates)]
-    return found[: selection.limit] if selection.limit > 0 else found
+    found: Iterable[Container] = (c for c in newest_first if c.status != "creating" and (everything or c.is_up))
+    for holds in predicates:
+        found = filter(holds, found)
+    return list(islice(found, selection.limit if selection.limit > 0 else None))
 
 
-def _predicates(state: State, filters: Filters) -> tuple[Predicate, ...]:
+def _status(state: State, filters: Filters) -> Predicate:
     check_values(filters, "status", "state", STATUSES)
+    return lambda c: docker_status(c) in filters["status"]
+
+
+def _health(state: State, filters: Filters) -> Predicate:
     check_values(filters, "health", "health", HEALTHS)
-    named = expressions(filters, "name")
-    return (
-        lambda c: begins(filters, "id", c.id),
-        lambda c: named(c.name) or named(f"/{c.name}"),
-        lambda c: labelled(filters, c.config.labels),
-        lambda c: not filters.get("status") or docker_status(c) in filters["status"],
-        lambda c: not filters.get("health") or health_status(c) in filters["health"],
-        _task(filters),
-        _exited(filters),
-        _place(state, filters),
-        _ancestor(state, filters),
-        lambda c: _on_network(c, state, filters),
-        lambda c: _has_volume(c, state, filters),
-        _published(state, filters),
-        _exposed(state, filters),
-    )
+    return lambda c: health_status(c) in filters["health"]
 
 
-def _task(filters: Filters) -> Predicate:
+def _name(state: State, filters: Filters) -> Predicate:
+    """With or without the slash that Docker puts before it."""
+    matches = expressions(filters, "name")
+    return lambda c: matches(c.name) or matches(f"/{c.name}")
+
+
+def _id(state: State, filters: Filters) -> Predicate:
+    return lambda c: begins(filters, "id", c.id)
+
+
+def _label(state: State, filters: Filters) -> Predicate:
+    return lambda c: labelled(filters, c.config.labels)
+
+
+def _isolation(state: State, filters: Filters) -> Predicate:
+    """Of Windows; Docker takes it everywhere."""
+    return lambda _: True
+
+
+def _task(state: State, filters: Filters) -> Predicate:
     """No container is a swarm's task."""
     wanted = boolean(filters, "is-task")
     return lambda _: not wanted
 
 
-def _exited(filters: Filters) -> Predicate:
-    codes = frozenset(_code(value) for value in filters.get("exited", ()))
-    return lambda c: not codes or (c.exit_code in codes and not c.is_up and c.started_at_ns != 0)
+def _exited(state: State, filters: Filters) -> Predicate:
+    codes = frozenset(_code(value) for value in filters["exited"])
+    return lambda c: c.exit_code in codes and not c.is_up and c.started_at_ns != 0
 
 
 def _code(value: str) -> int:
@@ -107,18 +99,26 @@ def _code(value: str) -> int:
         raise InvalidFilterValue("exited", value, f'strconv.Atoi: parsing "{value}": invalid syntax') from error
 
 
-def _place(state: State, filters: Filters) -> Predicate:
-    """Older than all of `before`, newer than all of `since`, in order of creation."""
-    order = {c.id: number for number, c in enumerate(state.containers)}
-    upper = min((order[visible_container(state, name).id] for name in filters.get("before", ())), default=len(order))
-    lower = max((order[visible_container(state, name).id] for name in filters.get("since", ())), default=-1)
-    return lambda c: lower < order[c.id] < upper
+def _before(state: State, filters: Filters) -> Predicate:
+    """Older than all of them, in order of creation."""
+    order = _order(state)
+    upper = min(order[visible_container(state, name).id] for name in filters["before"])
+    return lambda c: order[c.id] < upper
+
+
+def _since(state: State, filters: Filters) -> Predicate:
+    """Newer than all of them."""
+    order = _order(state)
+    lower = max(order[visible_container(state, name).id] for name in filters["since"])
+    return lambda c: lower < order[c.id]
+
+
+def _order(state: State) -> dict[str, int]:
+    return {c.id: number for number, c in enumerate(state.containers)}
 
 
 def _ancestor(state: State, filters: Filters) -> Predicate:
     """Made of one of these images, or of an image whose recorded parents include one; unknown images match nothing."""
-    if not filters.get("ancestor"):
-        return lambda _: True
     wanted = {image_id for name in filters["ancestor"] if (image_id := _image_id(state, name))}
     return lambda c: not wanted.isdisjoint(_image_line(state, c.image_id))
 
@@ -139,26 +139,28 @@ def _image_line(state: State, image_id: str) -> set[str]:
     return line
 
 
-def _on_network(c: Container, state: State, filters: Filters) -> bool:
+def _network(state: State, filters: Filters) -> Predicate:
     """By a network's name or the beginning of its id."""
-    wanted = filters.get("network")
-    if not wanted:
-        return True
-    found = networks(c, state, NEWEST)
-    ids = [str(settings["NetworkID"]) for settings in found.values()]
-    return any(name in found or any(key.startswith(name) for key in ids) for name in wanted)
+
+    def holds(c: Container) -> bool:
+        found = networks(c, state, NEWEST)
+        ids = [str(settings["NetworkID"]) for settings in found.values()]
+        return any(name in found or any(key.startswith(name) for key in ids) for name in filters["network"])
+
+    return holds
 
 
-def _has_volume(c: Container, state: State, filters: Filters) -> bool:
+def _volume(state: State, filters: Filters) -> Predicate:
     """By a volume's name, its source on the host or its place in the container."""
-    wanted = filters.get("volume")
-    if not wanted:
-        return True
-    texts = {mount.get(field) for mount in mounts(c, state) for field in ("Name", "Source", "Destination")}
-    return not texts.isdisjoint(wanted)
+
+    def holds(c: Container) -> bool:
+        texts = {mount.get(field) for mount in mounts(c, state) for field in ("Name", "Source", "Destination")}
+        return not texts.isdisjoint(filters["volume"])
+
+    return holds
 
 
-def _published(state: State, filters: Filters) -> Predicate:
+def _publish(state: State, filters: Filters) -> Predicate:
     """By a port of the host."""
     ranges = _ranges(filters, "publish")
 
@@ -167,10 +169,10 @@ def _published(state: State, filters: Filters) -> Predicate:
         ports = [(port.host_port, port.protocol) for port in sandbox.ports] if sandbox else []
         return any(port in wanted for wanted in ranges for port in ports)
 
-    return holds if ranges else lambda _: True
+    return holds
 
 
-def _exposed(state: State, filters: Filters) -> Predicate:
+def _expose(state: State, filters: Filters) -> Predicate:
     """By a port of the container, while it runs."""
     ranges = _ranges(filters, "expose")
 
@@ -178,11 +180,11 @@ def _exposed(state: State, filters: Filters) -> Predicate:
         live = state.sandboxes.get(c.id) is not None
         return live and any(port in wanted for wanted in ranges for port in exposed(c))
 
-    return holds if ranges else lambda _: True
+    return holds
 
 
 def _ranges(filters: Filters, key: str) -> list[PortRange]:
-    return [_range(key, value) for value in filters.get(key, ())]
+    return [_range(key, value) for value in filters[key]]
 
 
 def _range(key: str, value: str) -> PortRange:
@@ -194,3 +196,24 @@ def _range(key: str, value: str) -> PortRange:
         bad = value.partition("/")[0].partition("-")[0]
         reason = f'strconv.ParseUint: parsing "{bad}": invalid syntax'
         raise InvalidParameter(f"error while looking up for {key} {value}: {reason}") from error
+
+
+# In the order in which values are checked.
+FILTERS: Final[Mapping[str, Filter]] = {
+    "status": _status,
+    "health": _health,
+    "name": _name,
+    "id": _id,
+    "label": _label,
+    "is-task": _task,
+    "isolation": _isolation,
+    "exited": _exited,
+    "before": _before,
+    "since": _since,
+    "ancestor": _ancestor,
+    "network": _network,
+    "volume": _volume,
+    "publish": _publish,
+    "expose": _expose,
+}
+KEYS: Final = frozenset(FILTERS)

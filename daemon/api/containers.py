@@ -10,9 +10,9 @@ from daemon.api.lookup import visible_container
 from daemon.api.prune_filters import KEYS as PRUNE_KEYS
 from daemon.api.prune_filters import Prunable
 from daemon.api.system import sized_summary, sizes
-from daemon.http.messages import Answer, Request
+from daemon.http.messages import Answer, Request, Response
 from daemon.http.query import boolean, filters, integer, text
-from daemon.shapes.containers import inspection, summary
+from daemon.shapes.containers import inspection
 from events.errors import Conflict, InvalidParameter, NotFound, NotModified
 from events.messages import container as m
 from events.projections.containers import Container
@@ -25,7 +25,7 @@ async def list_containers(engine: Engine, request: Request) -> Answer:
     view = engine.view(request.version)
     if boolean(request.query, "size"):
         return as_json([await sized_summary(engine, container, view) for container in found])
-    return as_json([summary(container, view) for container in found])
+    return Response(body=engine.answers.listed(found, view))
 
 
 async def create_container(engine: Engine, request: Request) -> Answer:
@@ -41,7 +41,9 @@ async def create_container(engine: Engine, request: Request) -> Answer:
 async def inspect_container(engine: Engine, request: Request) -> Answer:
     """`GET /containers/{id}/json`."""
     container = visible_container(engine.state, request.parameters["id"])
-    measured = await sizes(engine, container) if boolean(request.query, "size") else None
+    if not boolean(request.query, "size"):
+        return Response(body=engine.answers.inspected(container, engine.view(request.version)))
+    measured = await sizes(engine, container)
     return as_json(inspection(container, engine.view(request.version), measured))
 
 

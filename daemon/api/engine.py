@@ -8,6 +8,7 @@ from typing import Final, Protocol, TypeVar
 import anyio
 import msgspec
 
+from daemon.api.kept_answers import KeptAnswers
 from daemon.bus.relay import Relay
 from daemon.feed import Feed
 from daemon.http import messages
@@ -125,6 +126,7 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True):
     image_content: ImageContent
     scratch: Path  # directory for uploads, on the file system of the data-root
     health: Callable[[str], Health | None] = lambda _: None  # container id -> its last probes
+    answers: KeptAnswers = msgspec.field(default_factory=KeptAnswers)  # hears of the log what is removed
     listeners: set[str] = set()  # ids of clients that follow events
 
     async def dispatch(

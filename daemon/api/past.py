@@ -6,6 +6,7 @@ import msgspec
 
 from daemon.api.answers import as_json
 from daemon.api.engine import Engine, EngineEndpoint
+from daemon.api.kept_answers import KeptAnswers
 from daemon.api.moments import Place, place_of, read_moment
 from daemon.http.messages import Answer, Request
 from daemon.http.query import boolean, text
@@ -67,7 +68,7 @@ async def engine_at(engine: Engine, request: Request, name: str) -> Engine:
     """The engine as it was at the moment that a parameter names. Raises InvalidParameter."""
     place = await place_named(engine, request, name)
     state = await engine.past.state_at(place.sequence)
-    return msgspec.structs.replace(engine, state=state, clock=Standing(place.time_ns))
+    return msgspec.structs.replace(engine, state=state, clock=Standing(place.time_ns), answers=KeptAnswers())
 
 
 async def place_named(engine: Engine, request: Request, name: str, default: str = "") -> Place:

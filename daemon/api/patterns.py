@@ -17,6 +17,7 @@ Matcher = Callable[[str], bool]
 _MOST_EXPRESSIONS: Final = 256  # compiling takes time as well; a command line never has so many
 _PROGRAM_BYTES: Final = 1 << 17  # of one expression, compiled
 _SHOWN_CHARACTERS: Final = 80
+_PLAIN: Final = re.compile(r"[a-zA-Z0-9_/-]*")  # as an expression it matches itself alone
 _COUNT: Final = re.compile(r"\{\d*,?\d{4,}")  # Go's limit is 1000; RE2 takes a very long number for plain text
 _LITERAL: Final = r"(?:\\.|[^\\\]\-])"
 _PIECE: Final = re.compile(rf"\\.|\[\^?(?:{_LITERAL}(?:-{_LITERAL})?)+\]|.", re.DOTALL)
@@ -38,8 +39,10 @@ def expressions(filters: Filters, key: str) -> Matcher:
     values = filters.get(key, ())
     if len(values) > _MOST_EXPRESSIONS:
         raise InvalidParameter(f"invalid filter '{key}': more than {_MOST_EXPRESSIONS} values")
-    compiled = [_expression(key, value) for value in values]
-    return lambda text: not values or text in values or any(one.search(text) for one in compiled)
+    matchers = [_matcher(key, value) for value in values]
+    if len(matchers) == 1:
+        return matchers[0]
+    return lambda text: not matchers or any(matches(text) for matches in matchers)
 
 
 def wildcards(patterns: Sequence[str]) -> Matcher:
@@ -48,6 +51,14 @@ def wildcards(patterns: Sequence[str]) -> Matcher:
         raise InvalidParameter(f"more than {_MOST_EXPRESSIONS} patterns")
     compiled = [_wildcard(pattern) for pattern in patterns]
     return lambda text: any(one.fullmatch(text) for one in compiled)
+
+
+def _matcher(key: str, value: str) -> Matcher:
+    """Of one value; most are names, in which nothing means anything but itself."""
+    if _PLAIN.fullmatch(value):
+        return lambda text: value in text
+    expression = _expression(key, value)
+    return lambda text: text == value or expression.search(text) is not None
 
 
 def _expression(key: str, value: str) -> "re2._Regexp[str]":

@@ -45,8 +45,14 @@ class Sizes(msgspec.Struct, frozen=True, kw_only=True):
 
 def summary(container: Container, view: View, sizes: Sizes | None = None) -> JsonObject:
     """A list entry."""
+    before, after = around_status(container, view, sizes)
+    return before | {"Status": sentence(container, view.now_ns)} | after
+
+
+def around_status(container: Container, view: View, sizes: Sizes | None = None) -> tuple[JsonObject, JsonObject]:
+    """What a list entry has before `Status` and after it: only that one changes by itself."""
     opened = open_container(container, view.keyring)
-    shape: JsonObject = {
+    before: JsonObject = {
         "Id": container.id,
         "Names": [f"/{container.name}", *other_names(container, view.state.containers)],
         "Image": shown_image(container, view.state),
@@ -57,12 +63,13 @@ def summary(container: Container, view: View, sizes: Sizes | None = None) -> Jso
         **_sizes(sizes),
         "Labels": container.config.labels,
         "State": docker_status(container),
-        "Status": sentence(container, view.now_ns),
+    }
+    after: JsonObject = {
         "HostConfig": _host_summary(container, view.version),
         "NetworkSettings": {"Networks": networks(container, view.state, view.version)},
         "Mounts": mounts(container, view.state),
     }
-    return shape
+    return before, after
 
 
 def _sizes(sizes: Sizes | None) -> JsonObject:
@@ -117,7 +124,7 @@ def inspection(container: Container, view: View, sizes: Sizes | None = None) -> 
         "AppArmorProfile": _apparmor_profile(container),
         "ExecIDs": exec_ids(container, view.state),
         "HostConfig": host_shape(_with_links(opened.host, container, view.state), view.version),
-        "GraphDriver": view.layout.container_graph(container.id, _lineage(container, view.state)),
+        "GraphDriver": view.layout.container_graph(container.id, lineage(container, view.state)),
         **_sizes(sizes),
         "Mounts": mounts(container, view.state),
         "Config": config,
@@ -149,7 +156,8 @@ def exec_ids(container: Container, state: State) -> list[object] | None:
     return list_or_null(e.id for e in state.execs.of(container.id) if e.status != "exited")
 
 
-def _lineage(container: Container, state: State) -> tuple[Layer, ...]:
+def lineage(container: Container, state: State) -> tuple[Layer, ...]:
+    """The layers of its image, top first."""
     image = state.images.get(container.image_id)
     return state.layers.lineage(image.layers[-1]) if image and image.layers else ()
 
