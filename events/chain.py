@@ -3,8 +3,8 @@
 hash(n) = SHA-256(hash(n - 1) || bytes of event n as stored); hash(0) stands for the log's id.
 """
 
-import hashlib
 from collections.abc import Iterable
+from hashlib import sha256
 
 from events.log import LogBroken
 
@@ -13,12 +13,12 @@ HASH_BYTES = 32
 
 def genesis(log_id: str) -> bytes:
     """The hash before the first event: it ties every later one to this log."""
-    return hashlib.sha256(b"shiplog log " + log_id.encode()).digest()
+    return sha256(b"shiplog log " + log_id.encode()).digest()
 
 
 def link(previous: bytes, stored: bytes) -> bytes:
     """The hash of an event, of its predecessor's and its own bytes."""
-    return hashlib.sha256(previous + stored).digest()
+    return sha256(previous + stored).digest()
 
 
 def unfit(sequence: int) -> str:

@@ -16,10 +16,9 @@ from msgspec import inspect
 from events.base import Event
 from events.codec import EVENTS, Record, encode_event, encode_record
 from events.envelope import ENGINE, Actor, Cause
-from events.log import MAXIMUM_EVENT_BYTES, LogBroken
+from events.log import LogBroken
 
 _LEVEL: Final = -1  # fast to open: no entropy coding of literals
-_MAXIMUM_BYTES: Final = 4 * MAXIMUM_EVENT_BYTES  # an event, its reply and what surrounds them
 _OFTEN: Final = ("image.", "network.sandbox", "process.", "container.")  # the likelier, the later: nearer is cheaper
 _ID: Final = "0123456789abcdef" * 4
 _TIME_NS: Final = 1_800_000_000_000_000_000
@@ -74,8 +73,8 @@ class Records:
     def unpack(self, frame: bytes) -> bytes:
         """An event's bytes. Raises LogBroken."""
         try:
-            return self._decompressor.decompress(frame, max_output_size=_MAXIMUM_BYTES)
-        except zstandard.ZstdError as error:
+            return self._decompressor.decompress(frame)
+        except (zstandard.ZstdError, MemoryError) as error:  # a damaged frame may claim any size
             raise LogBroken(f"a stored event can't be unpacked: {error}") from error
 
 

@@ -133,27 +133,26 @@ class Rows:
     ) -> Iterator[Told]:
         if not rows:
             raise LogBroken(f"event {after + 1} is missing from the log")
-        keys = _Keys(self.key)
-        for expected, row in enumerate(rows, start=after + 1):
-            if row[0] != expected:
+        keys, unpack, link = _Keys(self.key), self._records.unpack, chain.link
+        for expected, (sequence, stream, version, command, claims, frame, digest) in enumerate(rows, start=after + 1):
+            if sequence != expected:
                 raise LogBroken(f"event {expected} is missing from the log")
             try:
-                stored = self._records.unpack(row[5])
-                fits = chain.link(previous, stored) == row[6]
-                told = read(stored) if fits else None
+                stored = unpack(frame)
+                told = read(stored) if link(previous, stored) == digest else None
             except LogBroken as error:
                 raise LogBroken(f"event {expected}: {error}") from error
             if told is None:
                 raise LogBroken(chain.unfit(expected))
             if (
-                told.sequence != expected
-                or keys[told.stream] != row[1]
-                or told.version != row[2]
-                or (keys[told.cause.command_id] if told.reply else None) != row[3]
-                or bool(told.take or told.release) != row[4]
+                told.sequence != sequence
+                or told.version != version
+                or keys[told.stream] != stream
+                or (keys[told.cause.command_id] if told.reply else None) != command
+                or bool(told.take or told.release) != claims
             ):
                 raise LogBroken(f"event {expected} has index columns that differ from its record")
-            previous = row[6]
+            previous = digest
             yield told
 
 

@@ -41,7 +41,7 @@ async def list_images(engine: Engine, request: Request) -> Answer:
 
 
 def _entry(engine: Engine, request: Request, row: Row, shared: SharedSizes | None) -> dict[str, object]:
-    containers = len(row.image.users) if request.version >= (1, 51) else -1
+    containers = len(engine.state.images.users(row.image.id)) if request.version >= (1, 51) else -1
     entry = summary(row.image, engine.state, containers, request.version, (row.tags, row.digests))
     return entry | ({"SharedSize": shared.of(row.image)} if shared else {})
 

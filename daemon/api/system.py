@@ -73,7 +73,8 @@ async def disk_usage(engine: Engine, request: Request) -> Answer:
 def _images(state: State, request: Request) -> list[JsonObject]:
     shared = SharedSizes(state)
     return [
-        image_summary(image, state, len(image.users), request.version) | {"SharedSize": shared.of(image)}
+        image_summary(image, state, len(state.images.users(image.id)), request.version)
+        | {"SharedSize": shared.of(image)}
         for image in state.images
         if image.status == "ready"
     ]

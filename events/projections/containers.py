@@ -100,11 +100,11 @@ def create(event: m.ContainerCreateRequested, recorded: Recorded) -> Container:
 def fold(c: Container, event: Event, command_id: str) -> Container | None:
     """The state after an event; None when it is gone."""
     replace = msgspec.structs.replace
-    match event:
+    match event:  # each case is tried in turn, a million times at a boot: what happens in every life comes first
         case m.ContainerCreated():
             return replace(c, status="created", operation="")
-        case m.ContainerCreateFailed() | m.ContainerRemoved():
-            return None
+        case m.ContainerAccessed():
+            return c
         case m.ContainerStartRequested():
             return _start(c, event, command_id)
         case m.ContainerStarted():
@@ -121,9 +121,18 @@ def fold(c: Container, event: Event, command_id: str) -> Container | None:
                 leftovers=(),
                 health="starting" if c.has_probe else "",
             )
-        case m.ContainerStartFailed(exit_code=exit_code, error=error, leftovers=leftovers):
-            status = "exited" if c.status == "restarting" else c.status
-            return replace(c, status=status, operation="", exit_code=exit_code, error=error, leftovers=leftovers)
+        case m.ContainerExitObserved(exit_code=exit_code, oom_killed=oom, finished_at_ns=finished):
+            ended = replace(c, exit_code=exit_code, oom_killed=oom, finished_at_ns=finished, observed_run=c.run)
+            if c.operation == "remove":  # the removal goes on
+                return ended
+            return replace(ended, operation="exit", operation_command=command_id)
+        case m.ContainerDied(leftovers=leftovers):
+            operation = c.operation if c.operation == "remove" else ""
+            return replace(c, status="exited", operation=operation, pid=0, kills=(), leftovers=leftovers)
+        case m.ContainerRemoveRequested(volumes=volumes):
+            return replace(c, operation="remove", operation_command=command_id, remove_volumes=volumes)
+        case m.ContainerCreateFailed() | m.ContainerRemoved():
+            return None
         case m.ContainerStopRequested(asked=asked):
             return replace(
                 c,
@@ -144,14 +153,9 @@ def fold(c: Container, event: Event, command_id: str) -> Container | None:
             )
         case m.ContainerKilled() | m.ContainerKillFailed():
             return replace(c, kills=tuple(kill for kill in c.kills if kill != command_id))
-        case m.ContainerExitObserved(exit_code=exit_code, oom_killed=oom, finished_at_ns=finished):
-            ended = replace(c, exit_code=exit_code, oom_killed=oom, finished_at_ns=finished, observed_run=c.run)
-            if c.operation == "remove":  # the removal goes on
-                return ended
-            return replace(ended, operation="exit", operation_command=command_id)
-        case m.ContainerDied(leftovers=leftovers):
-            operation = c.operation if c.operation == "remove" else ""
-            return replace(c, status="exited", operation=operation, pid=0, kills=(), leftovers=leftovers)
+        case m.ContainerStartFailed(exit_code=exit_code, error=error, leftovers=leftovers):
+            status = "exited" if c.status == "restarting" else c.status
+            return replace(c, status=status, operation="", exit_code=exit_code, error=error, leftovers=leftovers)
         case m.ContainerRestartScheduled():
             return replace(
                 c,
@@ -196,8 +200,6 @@ def fold(c: Container, event: Event, command_id: str) -> Container | None:
             return replace(c, host=replace(c.host, links=links))
         case m.ContainerRenamed(name=name):
             return replace(c, name=name)
-        case m.ContainerRemoveRequested(volumes=volumes):
-            return replace(c, operation="remove", operation_command=command_id, remove_volumes=volumes)
         case m.ContainerRestartRequested():
             return replace(c, restarting=command_id, restarted_run=c.run)
         case m.ContainerRestarted() | m.ContainerRestartFailed():

@@ -1,6 +1,6 @@
 """What is known of every image; `images`, `inspect`, `history` and decisions about images read this."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 
 import msgspec
 
@@ -19,7 +19,6 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
     parent: str = ""  # id of the image whose container was committed as this; that may have gone
     size_bytes: int = 0
     references: tuple[str, ...] = ()  # canonical names, in order of tagging
-    users: frozenset[str] = frozenset()  # container ids
     created_at_ns: int = 0  # when it came into this engine
     tagged_at_ns: int = 0
     blobs: tuple[m.Blob, ...] = ()  # its layers as the registry had them that it came from last, bottom first
@@ -59,10 +58,6 @@ def fold(image: Image, event: Event, recorded: Recorded) -> Image | None:
             others = image.repositories if blobs == image.blobs else ()
             repository = repository_of(name)
             return replace(image, blobs=blobs, repositories=(*(o for o in others if o != repository), repository))
-        case m.ImageAcquired(container_id=container_id):
-            return replace(image, users=image.users | {container_id})
-        case m.ImageReleased(container_id=container_id):
-            return replace(image, users=image.users - {container_id})
         case m.ImageRemoveRequested():
             return replace(image, status="removing")
         case _:
@@ -70,10 +65,11 @@ def fold(image: Image, event: Event, recorded: Recorded) -> Image | None:
 
 
 class Images(Projection):
-    """All images, by id and by name."""
+    """All images, by id and by name, and the containers that use them."""
 
     _by_id: dict[str, Image]
     _id_of_reference: dict[str, str]
+    _users: dict[str, dict[str, None]]  # container ids: ten thousand may use one image, so they aren't its field
 
     def __iter__(self) -> Iterator[Image]:
         """In order of arrival, also those not ready."""
@@ -85,6 +81,10 @@ class Images(Projection):
     def get(self, image_id: str) -> Image | None:
         """By full id (`sha256:...`)."""
         return self._by_id.get(image_id)
+
+    def users(self, image_id: str) -> Set[str]:
+        """Ids of the containers that use an image, as they are now."""
+        return self._users.get(image_id, {}).keys()
 
     def named(self, reference: str) -> Image | None:
         """By canonical reference (`docker.io/library/busybox:latest`)."""
@@ -114,12 +114,20 @@ class Images(Projection):
             before = before or Image(id=image_id)
         elif before is None:
             return
-        after = fold(before, event, recorded)
-        for name in set(before.references) - set(after.references if after else ()):
-            if self._id_of_reference.get(name) == image_id:
+        after: Image | None = before
+        match event:
+            case m.ImageAcquired(container_id=container_id):
+                self._users.setdefault(image_id, {})[container_id] = None
+            case m.ImageReleased(container_id=container_id):
+                self._users.get(image_id, {}).pop(container_id, None)
+            case _:
+                after = fold(before, event, recorded)
+        for name in before.references:
+            if (after is None or name not in after.references) and self._id_of_reference.get(name) == image_id:
                 del self._id_of_reference[name]
         if after is None:
             self._by_id.pop(image_id, None)
+            self._users.pop(image_id, None)
             return
         self._by_id[image_id] = msgspec.structs.replace(after, version=recorded.version)
         self._id_of_reference.update(dict.fromkeys(after.references, image_id))

@@ -97,7 +97,7 @@ async def settle(context: Context, image_id: str, content: ContentStore) -> None
     What was removed by force stays, hidden, as long as containers use it.
     """
     image = context.state.images.get(image_id)
-    if image is None or image.status == "ready" or image.users:
+    if image is None or image.status == "ready" or context.state.images.users(image_id):
         return
     if image.status == "creating":
         await _fail(context, image_id, content, INTERRUPTED)

@@ -43,7 +43,7 @@ def plan_prune(state: State, image: Image | None, *, dangling: bool) -> RemovalP
 
     One with children loses its names only.
     """
-    if image is None or image.status != "ready" or image.users or (dangling and is_tagged(image)):
+    if image is None or image.status != "ready" or state.images.users(image.id) or (dangling and is_tagged(image)):
         return None
     if image.id in state.images.parents():
         return RemovalPlan(untag=image.references, delete=False) if image.references else None
@@ -65,25 +65,29 @@ def _unneeded_parents(state: State, image: Image) -> Iterator[Image]:
     """What had to stay for an image only: without a name, a container or another child."""
     children = Counter(each.parent for each in state.images if each.status == "ready")
     parent = state.images.parent(image)
-    while parent is not None and not parent.references and not parent.users and children[parent.id] == 1:
+    while parent is not None and not _is_needed(state, parent) and children[parent.id] == 1:
         yield parent
         parent = state.images.parent(parent)
 
 
+def _is_needed(state: State, image: Image) -> bool:
+    return bool(image.references or state.images.users(image.id))
+
+
 def _plan_by_name(state: State, image: Image, name: str, *, force: bool) -> RemovalPlan:
-    reference = _held(image, name)
-    if image.users and not force and _is_single(image.references):
-        user = short_id(min(image.users))
+    reference, users = _held(image, name), state.images.users(image.id)
+    if users and not force and _is_single(image.references):
+        user = short_id(min(users))
         why = f"container {user} is using its referenced image {short_id(image.id)}"
         raise ImageInUse(references.familiar(reference), why, forcible=True)
     untag = (reference, *_orphaned_digests(image, reference))
     last = len(untag) == len(image.references)
     stays = _running(state, image) or image.id in state.images.parents()
-    return RemovalPlan(untag=untag, delete=last and not stays, later=bool(image.users))
+    return RemovalPlan(untag=untag, delete=last and not stays, later=bool(users))
 
 
 def _plan_by_id(state: State, image: Image, *, force: bool) -> RemovalPlan:
-    subject, running = short_id(image.id), _running(state, image)
+    subject, running, users = short_id(image.id), _running(state, image), state.images.users(image.id)
     if image.id in state.images.parents():
         raise ImageInUse(subject, "image has dependent child images", forcible=False)
     if running:
@@ -91,10 +95,10 @@ def _plan_by_id(state: State, image: Image, *, force: bool) -> RemovalPlan:
         raise ImageInUse(subject, why, forcible=False)
     if not force and not _is_single(image.references):
         raise ImageInUse(subject, "image is referenced in multiple repositories", forcible=True)
-    if not force and image.users:
-        why = f"image is being used by stopped container {short_id(min(image.users))}"
+    if not force and users:
+        why = f"image is being used by stopped container {short_id(min(users))}"
         raise ImageInUse(subject, why, forcible=True)
-    return RemovalPlan(untag=image.references, delete=True, later=bool(image.users))
+    return RemovalPlan(untag=image.references, delete=True, later=bool(users))
 
 
 def _held(image: Image, name: str) -> str:
@@ -108,8 +112,9 @@ def _held(image: Image, name: str) -> str:
 
 def _running(state: State, image: Image) -> str:
     """A container that uses the image and has a process, the oldest; "" for none."""
+    users = state.images.users(image.id)
     for container in state.containers:
-        if container.id in image.users and container.is_up:
+        if container.id in users and container.is_up:
             return container.id
     return ""
 

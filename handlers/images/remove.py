@@ -54,8 +54,7 @@ async def prune_image(context: Context, command: m.PruneImage, content: ContentS
 async def release_image(context: Context, command: m.ReleaseImage, content: ContentStore, turns: Turns) -> None:
     """The container needs it no more; what isn't known is fine. The last one takes a removed image along."""
     async with turns.of(command.image_id):
-        image = context.state.images.get(command.image_id)
-        if image is None or command.container_id not in image.users:
+        if command.container_id not in context.state.images.users(command.image_id):
             return
         event = m.ImageReleased(image_id=command.image_id, container_id=command.container_id)
         await context.append(naming.stream(command.image_id), event, answer=None)

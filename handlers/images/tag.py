@@ -27,7 +27,8 @@ async def tag_image(context: Context, command: m.TagImage) -> None:
 
 async def acquire_image(context: Context, command: m.AcquireImage) -> None:
     """A container uses it from now on; twice is fine. Raises NoSuchImage."""
-    if command.container_id in _ready(context, command.image_id).users:
+    image = _ready(context, command.image_id)
+    if command.container_id in context.state.images.users(image.id):
         return
     event = m.ImageAcquired(image_id=command.image_id, container_id=command.container_id)
 

@@ -121,7 +121,7 @@ def _references(_: EngineUnderTest, log: Log) -> Iterator[str]:
     live = {c.id for c in log.live}
     for image in state.images:
         users = {c.id for c in containers.values() if c.image_id == image.id}
-        yield from _differ(f"users of image {image.id[:19]}", users, image.users)
+        yield from _differ(f"users of image {image.id[:19]}", users, state.images.users(image.id))
     for volume in state.volumes:
         users = {c.id for c in containers.values() for point in c.mounts if point.name == volume.name}
         yield from _differ(f"users of volume {volume.name}", users, volume.users)

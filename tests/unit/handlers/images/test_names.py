@@ -75,10 +75,10 @@ async def test_a_container_holds_an_image_once_and_lets_it_go(host):
     release = m.ReleaseImage(image_id=ONE.id, container_id="c")
     await host.engine.send(acquire)
     await host.engine.send(acquire)
-    assert host.images.get(ONE.id).users == {"c"}
+    assert host.images.users(ONE.id) == {"c"}
     await host.engine.send(release)
     await host.engine.send(release)
-    assert host.images.get(ONE.id).users == frozenset()
+    assert host.images.users(ONE.id) == set()
     assert (await host.engine.names())[-2:] == ["image.acquired", "image.released"]
     await host.engine.send(m.ReleaseImage(image_id=TWO.id, container_id="c"))
     with pytest.raises(NotFound):
