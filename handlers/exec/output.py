@@ -28,6 +28,7 @@ _HEADERS = {
 }
 _HEADER = itemgetter(slice(35, TEXT_OFFSET))
 _TEXT = itemgetter(slice(TEXT_OFFSET, None))
+_STREAM, _DATA = itemgetter(0), itemgetter(1)
 _LINE_START = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}[+-]\d\d:\d\d std(?:out|err) [FP] ")
 _FRAME = struct.Struct(">BxxxL")
 
@@ -59,7 +60,7 @@ class Parser:
         lines = (self._tail + complete).split(b"\n")
         self._tail = tail
         plain = not (by_line or self._since or self._until or self._timestamps or self._details)
-        return list(self._whole(lines) if plain else self._one_by_one(lines))
+        return _by_stream(self._whole(lines)) if plain else list(self._one_by_one(lines))
 
     def finish(self) -> list[Chunk]:
         """The rest, when nothing more will come: a last line without its newline is as much as there is of it."""
@@ -95,6 +96,11 @@ class Parser:
                 time = line[:TIME_BYTES] + b"Z " if self._timestamps and begins else b""
                 details = self._details if begins else b""
                 yield stream, time + details + _TEXT(line) + (b"\n" if ended else b"")
+
+
+def _by_stream(chunks: Iterable[Chunk]) -> list[Chunk]:
+    """Neighbours of one stream in one chunk: conmon cuts output every 8 KiB, and clients write chunk by chunk."""
+    return [(stream, b"".join(map(_DATA, run))) for stream, run in groupby(chunks, _STREAM)]
 
 
 def _recovered(lines: Iterable[bytes]) -> Iterator[bytes]:

@@ -8,6 +8,7 @@ import pytest
 
 from events.messages.container import ContainerConfig
 from handlers.exec.drivers.conmon import ConmonRuntime
+from handlers.exec.drivers.output import BLOCK_BYTES
 from handlers.exec.ports import LogQuery, ProcessPlan
 from tests.fakes.processes import ProcessHost, exec_plan, make_rootfs, short_directory
 
@@ -49,6 +50,16 @@ async def test_ten_megabytes_arrive_whole_while_they_are_written(host):
     with anyio.fail_after(LIMIT_S):
         received = b"".join([chunk async for chunk in runtime.output(plan.container_id, query)])
     assert received == expected(TEN_MEGABYTES)
+
+
+async def test_fast_output_comes_in_large_pieces(host):
+    """As many as fit the time it took and the size of a block, however often the process writes."""
+    runtime = host.runtime()
+    plan = await running(runtime, host, MANY_LINES)
+    began = anyio.current_time()
+    with anyio.fail_after(LIMIT_S):
+        pieces = [chunk async for chunk in runtime.output(plan.container_id, LogQuery(framed=False, follow=True))]
+    assert len(pieces) <= (anyio.current_time() - began) / 0.005 + 3 * TEN_MEGABYTES / BLOCK_BYTES
 
 
 async def test_a_reader_that_stands_still_holds_up_nobody(host):

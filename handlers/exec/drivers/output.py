@@ -23,6 +23,7 @@ from handlers.kernel.readiness import wait_any
 BLOCK_BYTES = 256 * 1024
 _TAIL_BLOCK_BYTES = 64 * 1024
 _UNWATCHED_POLL_S = 0.1
+_BREATH_S = 0.005  # who writes all the time is looked at no more often
 _NOBODY = 1 << 62
 
 
@@ -98,10 +99,13 @@ class OutputFiles:
                 numbers[reader] = reader.number
                 if data:
                     yield data
-                if size:
+                if size and (size == BLOCK_BYTES or monitor is None):
                     continue
                 if monitor is None:
                     break
+                if size:
+                    monitor = await _ended_within(_BREATH_S, monitor)
+                    continue
                 monitor = await _until_more(watch, monitor, _seconds_left(query, self._time))
                 if _seconds_left(query, self._time) == 0:
                     return
@@ -159,10 +163,14 @@ async def _until_more(watch: FileWatch | None, monitor: ProcessHandle, left_s: f
     """Wait for output, or for the end of the run: then None, and what was written last is still to be read."""
     if watch is None:
         patience_s = _UNWATCHED_POLL_S if left_s is None else min(left_s, _UNWATCHED_POLL_S)
-        ready = await wait_any((monitor.fileno(),), patience_s)
-    else:
-        ready = await wait_any((monitor.fileno(), watch.fileno()), left_s)
+        return await _ended_within(patience_s, monitor)
+    ready = await wait_any((monitor.fileno(), watch.fileno()), left_s)
     return None if monitor.fileno() in ready else monitor
+
+
+async def _ended_within(patience_s: float, monitor: ProcessHandle) -> ProcessHandle | None:
+    """None when the run has ended, at once."""
+    return None if await wait_any((monitor.fileno(),), patience_s) else monitor
 
 
 def _seconds_left(query: LogQuery, clock: Clock) -> float | None:

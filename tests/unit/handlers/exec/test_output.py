@@ -99,6 +99,11 @@ def test_the_last_line_without_its_end():
     assert parsed(TIME + b" std") == []
 
 
+def test_neighbours_of_a_stream_come_in_one_chunk():
+    file = lines_of([(1, b"12345678abc\nx\n"), (2, b"e\n"), (1, b"y")])
+    assert parsed(file) == [(1, b"12345678abc\nx\n"), (2, b"e\n"), (1, b"y")]
+
+
 def test_streams_are_chosen():
     file = lines_of([(1, b"a\n"), (2, b"b\n")])
     assert parsed(file, stderr=False) == [(1, b"a\n")]
