@@ -76,6 +76,17 @@ async def test_many_at_once_and_again_after_its_death(tmp_path):
         tasks.cancel_scope.cancel()
 
 
+async def test_it_ends_when_nothing_is_to_be_unpacked_and_comes_back(tmp_path):
+    async with anyio.create_task_group() as tasks:
+        keep_warm(tasks, idle_s=0.05)
+        with anyio.fail_after(WAIT_S):
+            for number in range(3):
+                assert await placed(tmp_path / str(number))
+                while server_of_this_process():
+                    await anyio.sleep(0.01)
+        tasks.cancel_scope.cancel()
+
+
 async def test_a_caller_that_gives_up_ends_the_fork_and_a_dead_server_is_an_error(tmp_path):
     async with anyio.create_task_group() as tasks:
         keep_warm(tasks)

@@ -13,7 +13,7 @@ from anyio.lowlevel import RunVar
 
 from events.envelope import Failure
 from events.errors import KINDS, DeadlineExceeded, SystemFailure
-from handlers.layers.drivers.warm_unpacker import WarmUnpacker
+from handlers.layers.drivers.warm_unpacker import IDLE_S, WarmUnpacker
 from handlers.layers.ports import Unpacked
 
 LIMIT_S = 3600.0
@@ -73,9 +73,9 @@ async def unpack(
         raise DeadlineExceeded(f"unpacking {path} took longer than {LIMIT_S:.0f} s") from error
 
 
-def keep_warm(tasks: anyio.abc.TaskGroup) -> None:
+def keep_warm(tasks: anyio.abc.TaskGroup, *, idle_s: float = IDLE_S) -> None:
     """From now on, in this event loop, have the program loaded once and forked for each layer."""
-    _warm.set(WarmUnpacker(tasks))
+    _warm.set(WarmUnpacker(tasks, idle_s=idle_s))
 
 
 async def _run(request: bytes) -> tuple[int, bytes, bytes]:
