@@ -97,6 +97,12 @@ async def test_numbers_need_no_entry(host):
     assert output.splitlines() == ["4711", "4712", "/"]
 
 
+async def test_an_environment_larger_than_a_pipe_arrives_whole(host):
+    """The runtime is handed its configuration through one."""
+    env = tuple(f"LARGE{number}={'x' * 100_000}" for number in range(6))
+    assert await shell(host, "echo ${#LARGE0} ${#LARGE5}", env=env) == "100000 100000\n"
+
+
 async def test_no_new_privileges(host):
     options = HostConfig(security_opt=("no-new-privileges",))
     assert status_fields(await shell(host, "cat /proc/self/status", options=options))["NoNewPrivs"] == "1"

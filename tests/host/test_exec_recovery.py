@@ -38,11 +38,15 @@ CREATOR = textwrap.dedent(
     async def main():
         lock = open(sys.argv.pop())
         fcntl.flock(lock, fcntl.LOCK_EX)
-        data_root, exec_root, conmon, plan_text = sys.argv[1:]
+        data_root, exec_root, conmon, plan_text, until = sys.argv[1:]
         instance = Instance(name="test", data_root=Path(data_root), exec_root=Path(exec_root))
         plan = msgspec.json.decode(plan_text, type=ProcessPlan)
         runtime = ConmonRuntime(instance, conmon)
         print("ready", flush=True)
+        if until == "prepared":
+            await runtime.prepare(plan)
+            print("prepared", flush=True)
+            await anyio.sleep_forever()
         await runtime.create(plan)
         await runtime.start(plan.container_id)
         print("started", flush=True)
@@ -66,9 +70,10 @@ async def host(rootfs) -> AsyncIterator[ProcessHost]:
         await made.clean()
 
 
-def daemon(host: ProcessHost, plan: ProcessPlan) -> subprocess.Popen[str]:
-    """Another process that makes and starts a container, and stays."""
+def daemon(host: ProcessHost, plan: ProcessPlan, until: str = "started") -> subprocess.Popen[str]:
+    """Another process that makes and starts a container, or only prepares it, and stays."""
     words = [str(host.instance.data_root), str(host.instance.exec_root), CONMON, msgspec.json.encode(plan).decode()]
+    words.append(until)
     words.append(str(lock_file(host)))
     process = subprocess.Popen([sys.executable, "-c", CREATOR, *words], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
@@ -119,6 +124,20 @@ async def test_a_daemon_killed_while_it_creates_leaves_nothing_that_cannot_be_cl
     end(creator, host)
     later = host.runtime()
     assert await later.list() <= {plan.container_id}
+    with anyio.fail_after(LIMIT_S):
+        await later.delete(plan.container_id)
+    assert await later.list() == frozenset()
+    assert left_over(host, plan) == []
+
+
+async def test_a_runtime_that_waits_for_its_configuration_when_the_daemon_dies_leaves_nothing(host):
+    plan = host.plan("/bin/sleep", "1000")
+    creator = await asyncio.to_thread(daemon, host, plan, "prepared")
+    assert creator.stdout is not None
+    assert await asyncio.to_thread(creator.stdout.readline) == "prepared\n"
+    end(creator, host)
+    later = host.runtime()
+    assert await later.find(plan.container_id) is None
     with anyio.fail_after(LIMIT_S):
         await later.delete(plan.container_id)
     assert await later.list() == frozenset()

@@ -15,6 +15,7 @@ import msgspec
 from events.errors import SystemFailure
 from handlers.context import Clock, SystemClock
 from handlers.exec.drivers import apparmor, exits, monitor, record, refusals, usage
+from handlers.exec.drivers.awaited_file import AwaitedFile, write_private
 from handlers.exec.drivers.execs import Execs
 from handlers.exec.drivers.layout import Layout, remove_tree
 from handlers.exec.drivers.log_keeper import LogKeeper
@@ -34,6 +35,7 @@ from handlers.kernel.pidfd import ProcessHandle, boot_id, start_time
 from handlers.kernel.threads import run_long
 from handlers.together import beside
 
+CONFIGURATION = "config.json"  # of a bundle, by the OCI runtime specification
 CREATE_TIMEOUT_S = 60.0
 _CLEANUP_TIMEOUT_S = 60.0
 
@@ -49,7 +51,10 @@ class _Outline(msgspec.Struct):
 
 
 class _Waiting:
-    """A conmon that waits for the word to call the runtime; entered, its pipes are closed at the end of the block."""
+    """A conmon that waits for the word to call the runtime, or a runtime that waits for its configuration.
+
+    Entered, what is open for it is closed at the end of the block.
+    """
 
     def __init__(
         self,
@@ -58,10 +63,26 @@ class _Waiting:
         launched: monitor.Launch,
         sync: monitor.Pipe,
         start: monitor.Pipe,
+        configuration: AwaitedFile | None,
         opened: ExitStack,
     ) -> None:
-        self.run, self.directory, self.launched, self.sync, self.start = run, directory, launched, sync, start
-        self._opened = opened
+        self.run, self.directory, self.launched, self.sync = run, directory, launched, sync
+        self._start, self._configuration, self._opened = start, configuration, opened
+
+    def complete(self, plan: ProcessPlan) -> None:
+        """Write what the runtime is to make. Blocking."""
+        _note_cgroups_path(self.directory, plan)
+        write_private(self.directory / CONFIGURATION, plan.specification)
+
+    def begin(self) -> None:
+        """Say the word to a conmon that waits for it."""
+        if self._configuration is None:
+            self._start.write()
+
+    async def hand_over(self, plan: ProcessPlan, conmon: ProcessHandle) -> None:
+        """Give its configuration to a runtime that waits for it."""
+        if self._configuration is not None:
+            await self._configuration.hand_over(plan.specification, (conmon.fileno(), self.sync.read_end))
 
     def __enter__(self) -> Self:
         return self
@@ -104,7 +125,7 @@ class ConmonRuntime(OutputFiles):
     # ---- a container's first process
 
     async def prepare(self, outline: ProcessOutline) -> None:
-        """Make the bundle and start conmon, which waits for a word before it calls the runtime."""
+        """Make the bundle and start conmon and, where that can wait for its configuration, the runtime."""
         await self.delete(outline.container_id)
         try:
             with attempt(f"prepare container {outline.container_id}"):
@@ -117,11 +138,16 @@ class ConmonRuntime(OutputFiles):
     async def _launch(self, outline: ProcessOutline, directory: Path) -> "_Waiting":
         with ExitStack() as opened:
             sync, start = opened.enter_context(monitor.pipes(2))
+            configuration = None
+            if await self._runtime.is_runc(outline.runtime):  # others may read the file twice, or up to its end
+                configuration = AwaitedFile(directory / CONFIGURATION)
+                opened.callback(configuration.close)
+                start.write()
             # with both ends in its hands conmon doesn't die when the daemon does: nobody else need hold the other
             inherit = (sync.read_end, sync.write_end, start.read_end)
             environment = {"_OCI_SYNCPIPE": str(sync.write_end), "_OCI_STARTPIPE": str(start.read_end)}
             launched = await monitor.launch(self._arguments(outline, directory), directory, environment, inherit)
-            return _Waiting(outline.run, directory, launched, sync, start, opened.pop_all())
+            return _Waiting(outline.run, directory, launched, sync, start, configuration, opened.pop_all())
 
     async def _clean_up(self, container_id: str) -> None:
         with anyio.CancelScope(shield=True), anyio.move_on_after(_CLEANUP_TIMEOUT_S):
@@ -146,9 +172,10 @@ class ConmonRuntime(OutputFiles):
     async def _make(self, plan: ProcessPlan) -> LiveProcess:
         with self._waiting.pop(plan.container_id) as waiting:
             with attempt(f"prepare container {plan.container_id}"):
-                await anyio.to_thread.run_sync(_complete, waiting.directory, plan)
-            waiting.start.write()
+                await anyio.to_thread.run_sync(waiting.complete, plan)
+            waiting.begin()
             with await waiting.launched.monitor() as conmon:
+                await waiting.hand_over(plan, conmon)
                 what = f"creating container {plan.container_id}"
                 pid = await monitor.bounded(CREATE_TIMEOUT_S, waiting.sync, conmon, what)
                 _remember(waiting.directory, pid, conmon)
@@ -382,13 +409,10 @@ def _prepare(layout: Layout, plan: ProcessOutline) -> Path:
     return directory
 
 
-def _complete(directory: Path, plan: ProcessPlan) -> None:
+def _note_cgroups_path(directory: Path, plan: ProcessPlan) -> None:
     """The record tells of the control group before anybody makes it."""
     path = msgspec.json.decode(plan.specification, type=_Outline).linux.cgroups_path
     record.write(directory, msgspec.structs.replace(_fresh(directory), cgroups_path=path))
-    configuration = directory / "config.json"
-    configuration.touch(mode=0o600)
-    configuration.write_bytes(plan.specification)
 
 
 def _fresh(directory: Path) -> record.Record:
