@@ -33,6 +33,7 @@ from handlers.containers.secrets import split_secrets
 from handlers.containers.validation import check_conflicts
 from handlers.context import Context
 from handlers.kernel.paths import existing
+from handlers.together import beside, together
 
 NAME_ATTEMPTS = 8
 _SHARING = ("network_mode", "ipc_mode", "pid_mode", "cgroupns_mode")
@@ -63,11 +64,18 @@ async def create(context: Context, command: m.CreateContainer, limits: HostLimit
         context.ids.new,
         binds.__contains__,
     )
-    checked = await context.send(CheckProcess(config=plan.config, host=plan.host))
-    warnings = (*foreign_platform(command.platform, image, limits.platform), *plan.warnings, *checked.warnings)
-    plan = msgspec.structs.replace(plan, warnings=warnings)
-    requested = await _request(context, command, container_id, image, plan, mounts)
-    return await _carry_out(context, requested, name, image, plan)
+    warnings = [*foreign_platform(command.platform, image, limits.platform), *plan.warnings]
+
+    async def check() -> None:
+        checked = await context.send(CheckProcess(config=plan.config, host=plan.host))
+        warnings.extend(checked.warnings)
+
+    try:
+        requested = await beside(check, lambda: _request(context, command, container_id, image, plan, mounts))
+    except EngineError:
+        await context.keyring.destroy(f"container/{container_id}")
+        raise
+    return await _carry_out(context, requested, name, image, msgspec.structs.replace(plan, warnings=tuple(warnings)))
 
 
 def _check_platform(platform: str, image: Image) -> None:
@@ -200,11 +208,13 @@ async def _steps(
     context: Context, saga: Saga, requested: m.ContainerCreateRequested, image: Image, host: m.HostConfig
 ) -> None:
     container_id = requested.container_id
-    saga.begin("image", lambda: context.send(ReleaseImage(image_id=image.id, container_id=container_id)))
-    await context.send(AcquireImage(image_id=image.id, container_id=container_id))
-    saga.begin("layer", lambda: context.send(RemoveContainerLayer(container_id=container_id)))
     parent = image.layers[-1] if image.layers else ""
-    await context.send(CreateContainerLayer(container_id=container_id, parent=parent, options=host.storage_opt))
+    layer = CreateContainerLayer(container_id=container_id, parent=parent, options=host.storage_opt)
+    saga.begin("image", lambda: context.send(ReleaseImage(image_id=image.id, container_id=container_id)))
+    saga.begin("layer", lambda: context.send(RemoveContainerLayer(container_id=container_id)))
+    await together(
+        lambda: context.send(AcquireImage(image_id=image.id, container_id=container_id)), lambda: context.send(layer)
+    )
     volumes = [point for point in requested.mounts if point.type == "volume"]
     for point in volumes:
         saga.begin("volume", _release(context, container_id, point))

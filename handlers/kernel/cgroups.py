@@ -55,6 +55,16 @@ def hierarchies() -> tuple[Hierarchy, ...]:
     return tuple(found.values())
 
 
+def known_hierarchies() -> tuple[Hierarchy, ...]:
+    """The same, read anew only when the kernel has other hierarchies: it takes longer with every container's mounts."""
+    return _hierarchies_of(frozenset(_memberships(os.getpid())))
+
+
+@functools.lru_cache(maxsize=1)
+def _hierarchies_of(_: frozenset[str]) -> tuple[Hierarchy, ...]:
+    return hierarchies()
+
+
 def version(found: Iterable[Hierarchy]) -> int:
     """As OCI runtimes tell: 2 where cgroup v2 is what /sys/fs/cgroup shows, else 1 (also for a hybrid).
 
@@ -147,7 +157,7 @@ class Group(msgspec.Struct, frozen=True, kw_only=True):
         place = self._place()
         pids = _pids_below(place) if place else ()
         if place and pids and not (self.is_unified and _kill_tree(place)):
-            found = hierarchies()
+            found = known_hierarchies()
             for pid in pids:
                 _kill_member(pid, str(place), found)
         if pids and self.is_frozen():
@@ -232,16 +242,13 @@ def ease_next_move() -> None:
     to have a process moved has that wait beside other work.
     """
     path = _memberships(os.getpid())
-    for h in _mounted():
+    for h in known_hierarchies():
         for controller in h.controllers or {""}:
             if controller in path:
                 with suppress(OSError):  # no more than an attempt
                     place = f"{h.mount_point}/{os.path.relpath(path[controller], h.root)}"
                     Path(place, "cgroup.procs").write_text(str(os.getpid()))
                 return
-
-
-_mounted = functools.cache(hierarchies)
 
 
 def _directories(pid: int, found: Iterable[Hierarchy]) -> dict[str, str]:

@@ -429,6 +429,6 @@ def _remember(directory: Path, pid: int, conmon: ProcessHandle) -> None:
         pid_started=start_time(pid),
         monitor_pid=conmon.pid,
         monitor_started=conmon.started,
-        cgroup=cgroups.of_process(pid, cgroups.hierarchies()),
+        cgroup=cgroups.of_process(pid, cgroups.known_hierarchies()),
     )
     record.write(directory, known)

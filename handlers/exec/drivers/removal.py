@@ -32,15 +32,19 @@ class Removal:
         """Kill what is left of a run and remove everything of it in exec-root. Raises SystemFailure."""
         directory = self._layout.run(container_id)
         found = record.read(directory)
-        if found is None:
-            await self._remove_states(container_id)
-        else:
+        if found is not None:
             await self._end(found, directory)
             await self._waits.settle(container_id)
             await self._forget(found)
-        await anyio.to_thread.run_sync(unmount, str(self._layout.shared_memory(container_id)))
-        for place in (directory, self._layout.staging(container_id)):
-            await anyio.to_thread.run_sync(remove_tree, place)
+        await anyio.to_thread.run_sync(self._clear, container_id)
+
+    def _clear(self, container_id: str) -> None:
+        """Remove its directories; the one with the record last. Also runtime state without a record. Blocking."""
+        for runtime_root in self._layout.runtime_roots():
+            remove_tree(runtime_root / container_id)
+        unmount(str(self._layout.shared_memory(container_id)))
+        remove_tree(self._layout.run(container_id))
+        remove_tree(self._layout.staging(container_id))
 
     async def _end(self, found: record.Record, directory: Path) -> None:
         """Kill the processes, then see conmon off: it writes the exit status first."""
@@ -70,7 +74,10 @@ class Removal:
         raise SystemFailure(f"container {found.container_id} is being made by somebody else")
 
     async def _forget(self, found: record.Record) -> None:
-        """The runtime's state and the cgroup. For runc without systemd both are directories, and 5 ms are saved."""
+        """The runtime's state and the cgroup. For runc without systemd both are directories, and 5 ms are saved.
+
+        The state's directory goes later, with the others.
+        """
         state = self._runtime.state_directory(found.runtime, found.container_id)
         if state.is_dir():
             try:
@@ -79,19 +86,11 @@ class Removal:
             except SystemFailure:
                 LOGGER.exception("%s is broken: what it keeps of %s is removed", found.runtime, found.container_id)
         await self._group(found).remove()
-        await anyio.to_thread.run_sync(remove_tree, state)
-
-    async def _remove_states(self, container_id: str) -> None:
-        """Runtime state without a record, such as after somebody deleted the bundle."""
-        for runtime_root in self._layout.runtime_roots():
-            state = runtime_root / container_id
-            if state.is_dir():
-                await anyio.to_thread.run_sync(remove_tree, state)
 
     def _group(self, found: record.Record) -> cgroups.Group:
         """Known from the live process; for a half-made one where it was to be."""
         if found.cgroup is not None:
             return found.cgroup
         if found.cgroups_path.startswith("/"):
-            return cgroups.at(found.cgroups_path, cgroups.hierarchies())
+            return cgroups.at(found.cgroups_path, cgroups.known_hierarchies())
         return cgroups.Group(directories={})

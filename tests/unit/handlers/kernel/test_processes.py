@@ -129,6 +129,7 @@ async def test_an_instance_serves_one_file_after_another_and_tells_nothing_of_th
 def test_hierarchies_have_their_controllers():
     found = cgroups.hierarchies()
     assert found
+    assert cgroups.known_hierarchies() == found
     group = cgroups.at("/a/b", found)
     assert all(place.endswith("/a/b") for place in group.directories.values())
     assert group.processes() == ()
