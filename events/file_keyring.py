@@ -9,7 +9,7 @@ import logging
 import os
 import secrets
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, TypeVar
@@ -104,9 +104,9 @@ class FileKeyring:
         for sealed in [sealed for sealed in self._opened if sealed.owner == owner]:
             del self._opened[sealed]
 
-    async def owners(self) -> tuple[str, ...]:
-        """Owners that have a key, or one whose destruction was interrupted."""
-        return await run_sync(_owners, self._directory)
+    async def owners(self, *, besides: Collection[str] = ()) -> tuple[str, ...]:
+        """Owners that have a key, or one whose destruction was interrupted; files of those named aren't opened."""
+        return await run_sync(_owners, self._directory, besides)
 
     async def export(self) -> dict[str, bytes]:
         """Every key there is, by owner. Raises SystemFailure."""
@@ -114,7 +114,11 @@ class FileKeyring:
             return await run_sync(_keys, self._directory)
 
     def _path(self, owner: str) -> Path:
-        return self._directory / hashlib.sha256(owner.encode()).hexdigest()
+        return self._directory / _file_name(owner)
+
+
+def _file_name(owner: str) -> str:
+    return hashlib.sha256(owner.encode()).hexdigest()
 
 
 def _remember(cache: OrderedDict[Key, bytes], key: Key, value: bytes, limit: int) -> None:
@@ -183,9 +187,10 @@ def _destroy(path: Path, owner: str) -> None:
         sync_directory(path.parent)
 
 
-def _owners(directory: Path) -> tuple[str, ...]:
+def _owners(directory: Path, besides: Collection[str]) -> tuple[str, ...]:
+    known = set(map(_file_name, besides))
     with _as_system_failure("every owner"):
-        files = [path for path in directory.iterdir() if path.suffix != _DRAFT_SUFFIX]
+        files = [path for path in directory.iterdir() if path.name not in known and path.suffix != _DRAFT_SUFFIX]
     return tuple(sorted(filter(None, map(_owner, files))))
 
 

@@ -1,5 +1,6 @@
 """Values that the log may only hold encrypted; without them a secret would outlive its container in every copy."""
 
+from collections.abc import Collection
 from typing import Protocol
 
 import msgspec
@@ -32,8 +33,8 @@ class Keyring(Protocol):
     async def destroy(self, owner: str) -> None:
         """Forget the owner's key: everything sealed with it is unreadable from now on."""
 
-    async def owners(self) -> tuple[str, ...]:
-        """Owners that have a key (for recovery)."""
+    async def owners(self, *, besides: Collection[str] = ()) -> tuple[str, ...]:
+        """Owners that have a key, but for those named: recovery looks for keys that nobody needs."""
 
     async def export(self) -> dict[str, bytes]:
         """Every key there is, by owner: for `events/key_export.py` alone, which seals them at once."""

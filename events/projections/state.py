@@ -48,6 +48,10 @@ class State:
                 fold(recorded)
             self.sequence = recorded.sequence
 
+    def key_owners(self) -> set[str]:
+        """Objects that may have sealed values, as a keyring names them."""
+        return {f"container/{c.id}" for c in self.containers} | {f"volume/{volume.name}" for volume in self.volumes}
+
     def capture(self) -> dict[str, dict[Any, Any]]:
         """Every table of every read model as it is now, by `<model>.<table>`; later events don't change them."""
         return {

@@ -99,7 +99,7 @@ def _is_orphan(context: Context, driver: VolumeDriver, name: str) -> bool:
 
 
 async def _destroy_orphaned_keys(context: Context, turns: Turns) -> None:
-    for owner in await context.keyring.owners():
+    for owner in await context.keyring.owners(besides=context.state.key_owners()):
         name = owner.removeprefix(KEY_PREFIX)
         if not owner.startswith(KEY_PREFIX) or context.state.volumes.get(name) is not None:
             continue

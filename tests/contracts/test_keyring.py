@@ -84,6 +84,7 @@ async def test_owners_are_those_with_a_key(keyring: Keyring) -> None:
     for owner in ("container/a", "volume/a b/../c", "container/a"):
         await keyring.seal(owner, b"x")
     assert sorted(await keyring.owners()) == ["container/a", "volume/a b/../c"]
+    assert await keyring.owners(besides=["container/a", "container/never"]) == ("volume/a b/../c",)
     await keyring.destroy("container/a")
     assert await keyring.owners() == ("volume/a b/../c",)
 

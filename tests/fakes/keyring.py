@@ -1,6 +1,7 @@
 """A keyring in memory; without it tests of handlers would write key files."""
 
 import secrets
+from collections.abc import Collection
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -38,6 +39,6 @@ class MemoryKeyring:
         """Every key there is."""
         return dict(self._keys)
 
-    async def owners(self) -> tuple[str, ...]:
-        """Owners that have a key."""
-        return tuple(sorted(self._keys))
+    async def owners(self, *, besides: Collection[str] = ()) -> tuple[str, ...]:
+        """Owners that have a key, but for those named."""
+        return tuple(sorted(self._keys.keys() - set(besides)))

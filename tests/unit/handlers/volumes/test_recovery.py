@@ -1,6 +1,6 @@
 """What a boot makes of volumes that a killed daemon left in the middle of something."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 
 import anyio
 import msgspec
@@ -52,9 +52,9 @@ class LateKeyring(MemoryKeyring):
         self._meanwhile = meanwhile
 
     @override
-    async def owners(self) -> tuple[str, ...]:
+    async def owners(self, *, besides: Collection[str] = ()) -> tuple[str, ...]:
         await self._meanwhile()
-        return await super().owners()
+        return await super().owners(besides=besides)
 
 
 @pytest.fixture
