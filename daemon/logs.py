@@ -12,6 +12,7 @@ from events.envelope import Recorded
 from events.errors import EngineError
 from events.messages.container import ContainerRemoved, ContainerSecrets, ContainerStarted
 from events.projections.containers import Container
+from events.sealed import KeyDestroyed
 from handlers.context import Services
 from handlers.exec.log_options import LogPlan, Subject
 from handlers.exec.log_plans import plan_of, subject_of
@@ -71,7 +72,7 @@ class LogKeeping:
                 while plan.rotation is not None and container.id in self._again:
                     self._again.discard(container.id)
                     await self._keeper.keep_log(container.id, plan, subject)
-        except (EngineError, OSError):
+        except (EngineError, OSError, KeyDestroyed):
             LOGGER.exception("the log of container %s is not kept any more", container.id)
         finally:
             del self._kept[container.id]
