@@ -16,7 +16,7 @@ from events.log import LogBroken, Stored
 from events.segment_rows import Row, Rows
 
 PAGE_ROWS: Final = 200
-REPLAYED_ROWS: Final = 1000
+REPLAYED_ROWS: Final = 4000
 
 _PAGE: Final = "SELECT record, hash FROM events WHERE sequence > ? AND sequence <= ? ORDER BY sequence LIMIT ?"
 _STORED: Final = (

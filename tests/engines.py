@@ -59,7 +59,13 @@ class EngineUnderTest:
 
     # ---- life
 
-    def start(self, *more: str, environment: dict[str, str] | None = None, module: str = "daemon") -> None:
+    def start(
+        self,
+        *more: str,
+        environment: dict[str, str] | None = None,
+        module: str = "daemon",
+        timeout_s: float = START_TIMEOUT_S,
+    ) -> None:
         """Start the daemon, or a module that surrounds it, and wait until it answers."""
         command = [sys.executable, "-m", module, "--instance", self.instance, "-H", f"unix://{self.socket}"]
         command += ["--data-root", str(self.data_root), "--exec-root", str(self.exec_root), *self.arguments, *more]
@@ -72,7 +78,7 @@ class EngineUnderTest:
                 cwd=ROOT,
                 env=os.environ | (environment or {}),
             )
-        wait_until(self._answers, f"the engine answers; its log:\n{self.log()}", START_TIMEOUT_S)
+        wait_until(self._answers, f"the engine answers; its log:\n{self.log()}", timeout_s)
 
     def _answers(self) -> bool:
         if self.process is not None and self.process.poll() is not None:
@@ -102,6 +108,12 @@ class EngineUnderTest:
         """Kill it and start it again."""
         self.kill()
         self.start()
+
+    def cpu_s(self) -> float:
+        """What the daemon has had of the processors: on a busy machine it tells more than the clock."""
+        assert self.process is not None
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def log(self) -> str:
         """What the daemon has written."""

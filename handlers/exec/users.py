@@ -1,6 +1,7 @@
 """Who a process runs as, from `--user` and the image's own passwd and group files. Pure."""
 
 from collections.abc import Iterator
+from functools import lru_cache
 
 import msgspec
 
@@ -31,6 +32,7 @@ class _Group(msgspec.Struct, frozen=True):
     members: tuple[str, ...]
 
 
+@lru_cache(maxsize=64)  # health checks ask the same again and again
 def resolve(user: str, group_add: tuple[str, ...], passwd: str, group: str) -> Identity:
     """`user` is "", a name or a uid, each with `:group` or `:gid` behind it if wanted.
 

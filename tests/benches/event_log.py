@@ -19,6 +19,7 @@ from events.snapshot_directory import SnapshotDirectory
 from events.sqlite_log import SqliteLog
 from handlers.context import SystemClock
 from tests.benches import history
+from tests.benches.report import say
 
 WRITERS = 64
 LONE_APPENDS = 1000
@@ -90,11 +91,6 @@ async def bytes_of_a_life(directory: Path) -> None:
 
 def _log_bytes(directory: Path) -> int:
     return sum(path.stat().st_size for path in directory.glob("log-*.sqlite"))
-
-
-def say(what: str, found: str, target: str) -> None:
-    """One line of the report."""
-    print(f"  {what:62} {found:36} (target: {target})", flush=True)  # noqa: T201
 
 
 async def measure_writing(place: Path) -> None:

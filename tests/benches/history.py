@@ -16,6 +16,7 @@ import msgspec
 from anyio.to_thread import run_sync
 
 from events.envelope import ENGINE, Actor, Cause
+from events.file_keyring import FileKeyring
 from events.log import Append
 from events.messages import container as c
 from events.messages import image as i
@@ -77,7 +78,13 @@ def life(*, removed: bool) -> Iterator[Step]:
         image_id=IMAGE,
         image_reference="busybox",
         config=c.ContainerConfig(hostname=made[:12], image="busybox", attach_stdout=True),
-        host=c.HostConfig(network_mode="bridge", auto_remove=removed, runtime="runc", shm_size=67108864),
+        host=c.HostConfig(
+            network_mode="bridge",
+            auto_remove=removed,
+            runtime="runc",
+            shm_size=67108864,
+            log_config=c.LogConfig(type="json-file"),
+        ),
         secrets=Sealed(owner=container, nonce=secrets.token_bytes(12), ciphertext=secrets.token_bytes(200)),
         endpoints={"bridge": c.EndpointConfig()},
     )
@@ -131,7 +138,7 @@ async def _take(log: SqliteLog, step: Step) -> None:
 
 
 async def make(directory: Path, events: int, containers: int) -> None:
-    """A new data-root, with the snapshots that an engine would have taken."""
+    """A new data-root, with the snapshots and the keys that an engine would have left."""
     snapshots, state, newest = SnapshotDirectory(directory / "snapshots"), State(), 0
     await run_sync(snapshots.prepare)
     async with SqliteLog.open(directory / "log", SystemClock()) as log:
@@ -140,6 +147,10 @@ async def make(directory: Path, events: int, containers: int) -> None:
             if head - newest >= SNAPSHOT_EVENTS or head >= events:
                 await run_sync(snapshots.save, log.capture(state))
                 newest = head
+        keyring = FileKeyring(directory / "keys")
+        async with anyio.create_task_group() as tasks:
+            for container in state.containers:
+                tasks.start_soon(keyring.seal, f"container/{container.id}", b"")
 
 
 def history(directory: Path, events: int = EVENTS, containers: int = CONTAINERS) -> Path:

@@ -6,6 +6,7 @@ import os
 import random
 import threading
 import time
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -30,11 +31,11 @@ def make_bystander(world: World) -> None:
 
 
 class Visitor(threading.Thread):
-    """Asks the published port again and again, whatever becomes of the daemon."""
+    """Asks published ports in turn again and again, whatever becomes of the daemon."""
 
-    def __init__(self, namespace: str) -> None:
+    def __init__(self, namespace: str, ports: Sequence[int] = (PORT,)) -> None:
         super().__init__(daemon=True)
-        self._namespace = namespace
+        self._namespace, self._ports = namespace, itertools.cycle(ports)
         self._over = threading.Event()
         self.visits = 0
         self.failures: list[str] = []
@@ -51,7 +52,7 @@ class Visitor(threading.Thread):
             self._visit()
 
     def _visit(self) -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", PORT, timeout=TIMEOUT_S)
+        connection = http.client.HTTPConnection("127.0.0.1", next(self._ports), timeout=TIMEOUT_S)
         try:
             connection.request("GET", "/passwd")
             answer = connection.getresponse()

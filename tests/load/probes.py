@@ -9,7 +9,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -39,6 +39,7 @@ from tests.fakes.runtime import MemoryRuntime
 CONTAINERS = 20
 INTERVAL_NS = 1_000_000  # the shortest that there is
 WARM_UP = 2_000  # probes until every cache has its size
+PARTS = 20  # of a run, after each of which is told what has grown
 CAUSE = Cause(actor=ENGINE, command_id="load", correlation_id="load")
 
 
@@ -144,8 +145,8 @@ def memory_bytes() -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
-async def grow(directory: Path, probes: int) -> Growth:
-    """Let `probes` probes pass after the warm-up, and measure."""
+async def grow(directory: Path, probes: int, told: Callable[[Growth], None] = lambda _: None) -> Growth:
+    """Let `probes` probes pass after the warm-up, and measure; on the way tell some times how far it is."""
     async with SqliteLog.open(directory, SystemClock()) as log, anyio.create_task_group() as tasks:
         load = Load(log, directory)
         for _ in range(CONTAINERS):
@@ -153,17 +154,33 @@ async def grow(directory: Path, probes: int) -> Growth:
         HealthChecks(load.services, load.probes, tasks).begin()
         await load.until(WARM_UP)
         head, log_before, memory_before, began = log.head, load.log_bytes(), memory_bytes(), time.monotonic()
+
+        def growth() -> Growth:
+            return Growth(
+                probes=load.probes.done - WARM_UP,
+                seconds=time.monotonic() - began,
+                log_bytes=load.log_bytes() - log_before,
+                memory_bytes=memory_bytes() - memory_before,
+                healthy=sum(container.health == "healthy" for container in load.services.state.containers),
+            )
+
+        for part in range(1, PARTS):
+            await load.until(WARM_UP + probes * part // PARTS)
+            told(growth())
         await load.until(WARM_UP + probes)
-        grown = Growth(
-            probes=load.probes.done - WARM_UP,
-            seconds=time.monotonic() - began,
-            log_bytes=load.log_bytes() - log_before,
-            memory_bytes=memory_bytes() - memory_before,
-            healthy=sum(container.health == "healthy" for container in load.services.state.containers),
-        )
+        grown = growth()
         assert log.head == head, "a probe has left an event"
         tasks.cancel_scope.cancel("all probes are done")
     return grown
+
+
+def tell(grown: Growth) -> None:
+    """One line."""
+    print(  # noqa: T201  # what it is for
+        f"{grown.probes} probes in {grown.seconds:.0f} s: {grown.log_bytes} bytes more of log, "
+        f"{grown.memory_bytes} bytes more of memory",
+        flush=True,
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -172,11 +189,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("probes", type=int, nargs="?", default=2_000_000)
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as directory:
-        grown = anyio.run(grow, Path(directory), options.probes)
-    print(  # noqa: T201  # what it is for
-        f"{grown.probes} probes in {grown.seconds:.0f} s: {grown.log_bytes} bytes more of log, "
-        f"{grown.memory_bytes} bytes more of memory"
-    )
+        grown = anyio.run(grow, Path(directory), options.probes, tell, backend_options={"use_uvloop": True})
+    tell(grown)
     return 0 if max(grown.log_bytes, grown.memory_bytes) < 1_000_000 else 1
 
 
