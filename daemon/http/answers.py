@@ -8,6 +8,7 @@ from functools import lru_cache
 
 import anyio
 import h11
+from anyio.lowlevel import checkpoint
 
 from daemon.http.errors import BODYLESS, REASONS
 from daemon.http.limits import Limits
@@ -28,15 +29,37 @@ class HeaderWriter:
         self._names = {name.lower() for name in common}
         self._clock_ns = clock_ns
         self._date: tuple[int, bytes] = (-1, b"")
+        self._lines = lru_cache(maxsize=256)(self._write_lines)
 
     def write(self, own: Mapping[str, str], *more: tuple[bytes, bytes]) -> Headers:
         """An answer's own header takes the place of a common one. Raises UnicodeEncodeError."""
+        common, own_headers = self._both(own)
+        return [*common, (b"Date", self._now()), *own_headers, *more]
+
+    def _both(self, own: Mapping[str, str]) -> tuple[Headers, Headers]:
         common = self._common
         if own and not self._names.isdisjoint(name.lower() for name in own):
             overridden = {name.lower().encode() for name in own}
             common = [header for header in common if header[0].lower() not in overridden]
-        own_headers = [(name.encode("ascii"), value.encode("latin-1")) for name, value in own.items()]
-        return [*common, (b"Date", self._now()), *own_headers, *more]
+        return common, [(name.encode("ascii"), value.encode("latin-1")) for name, value in own.items()]
+
+    def whole(self, answer: Response) -> bytes:
+        """The head of a complete answer, after which the connection goes on.
+
+        Raises UnicodeEncodeError, h11.LocalProtocolError."""
+        kind = answer.content_type if answer.body else ""
+        lines = self._lines(answer.status, kind, tuple(answer.headers.items()))
+        if answer.status in BODYLESS:
+            return b"%sDate: %s\r\n\r\n" % (lines, self._now())
+        return b"%sDate: %s\r\nContent-Length: %d\r\n\r\n" % (lines, self._now(), len(answer.body))
+
+    def _write_lines(self, status: int, kind: str, own: tuple[tuple[str, str], ...]) -> bytes:
+        """What is the same in all answers of a sort; h11 checks it."""
+        common, own_headers = self._both(dict(own))
+        more = [(b"Content-Type", kind.encode("latin-1"))] if kind else []
+        head = h11.Response(status_code=status, headers=[*common, *own_headers, *more], reason=REASONS.get(status, b""))
+        lines = (b"%s: %s\r\n" % header for header in head.headers.raw_items())
+        return b"HTTP/1.1 %d %s\r\n%s" % (status, head.reason, b"".join(lines))
 
     def _now(self) -> bytes:
         second = self._clock_ns() // 1_000_000_000
@@ -56,13 +79,18 @@ class Sender:
 
     async def respond(self, answer: Response, *, head_only: bool, close: bool) -> None:
         """Send a complete answer. Raises ClientGone; h11.LocalProtocolError or UnicodeEncodeError before any byte."""
+        has_body = bool(answer.body) and not head_only and answer.status not in BODYLESS
+        if self._wire.lacks_only_answer and not close:
+            head = self._headers.whole(answer)
+            await self._wire.send_whole(head + answer.body if has_body else head, timeout_s=self._limits.send_timeout_s)
+            return
         more: Headers = []
         if answer.body:
             more.append((b"Content-Type", answer.content_type.encode("latin-1")))
         if answer.status not in BODYLESS:
             more.append((b"Content-Length", b"%d" % len(answer.body)))
         events: list[h11.Event] = [self._head(answer, more, close=close)]
-        if answer.body and not head_only and answer.status not in BODYLESS:
+        if has_body:
             events.append(h11.Data(data=answer.body))
         events.append(h11.EndOfMessage())
         await self._wire.send(*events, timeout_s=self._limits.send_timeout_s)
@@ -135,6 +163,7 @@ class Sender:
                 async for chunk in chunks:
                     if chunk:
                         await self._wire.send(h11.Data(data=chunk))
+                        await checkpoint()
             except ClientGone:
                 return False
             except Exception:

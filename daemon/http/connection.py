@@ -2,6 +2,7 @@
 
 import enum
 import logging
+import math
 import socket
 from collections.abc import Awaitable, Callable
 
@@ -87,15 +88,16 @@ class Connection:
         self._retiring = False
 
     async def run(self) -> None:
-        """Serve until the client is done, misbehaves, or the server closes. Raises nothing."""
+        """Serve until the client is done, misbehaves, keeps us waiting, or the server closes. Raises nothing."""
         idle_timeout_s = self._service.limits.head_timeout_s
-        with self._scope:
-            try:
+        try:
+            with self._scope:
                 while await self._serve_next(idle_timeout_s):
                     idle_timeout_s = self._service.limits.idle_timeout_s
+            if not self._retiring:
                 await self._say_goodbye()
-            except ClientGone:
-                logger.debug("the client left before it had its answer")
+        except ClientGone:
+            logger.debug("the client left before it had its answer")
 
     def retire(self) -> None:
         """Serve nothing more: a request being answered is finished, anything else is cut."""
@@ -113,7 +115,8 @@ class Connection:
         """Whether there may be another request after this."""
         self._phase = Phase.IDLE
         try:
-            head = await self._wire.next_head(idle_timeout_s)
+            await self._wait(idle_timeout_s)
+            head = await self._wire.next_head()
         except Malformed as error:
             await self._refuse(error)
             return False
@@ -204,9 +207,15 @@ class Connection:
 
     # ---- parts
 
+    async def _wait(self, timeout_s: float) -> None:
+        """For the next request. The scope of the whole connection serves as limit: one of its own costs much more."""
+        self._scope.deadline = anyio.current_time() + timeout_s
+        await self._wire.wait()
+        self._scope.deadline = math.inf
+
     async def _say_goodbye(self) -> None:
         self._phase = Phase.IDLE
-        if not self._retiring:
+        with anyio.CancelScope() as self._scope:
             await self._wire.linger()
 
     def _enter(self, phase: Phase) -> None:

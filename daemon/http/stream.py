@@ -23,7 +23,6 @@ class ConnectedStream(ByteStream):
     @override
     async def receive(self, max_bytes: int = 65536) -> bytes:
         """At least one byte. Raises EndOfStream, BrokenResourceError, ClosedResourceError."""
-        await checkpoint_if_cancelled()
         data = self._try_to_receive(max_bytes)
         if data is not None:
             await cancel_shielded_checkpoint()
@@ -44,6 +43,10 @@ class ConnectedStream(ByteStream):
         while left:
             await anyio.wait_writable(self._socket)
             left = left[self._try_to_send(left) :]
+
+    def send_at_once(self, item: bytes) -> bytes:
+        """What is left of it: the peer has yet to make room. Raises BrokenResourceError, ClosedResourceError."""
+        return item[self._try_to_send(item) :]
 
     @override
     async def send_eof(self) -> None:

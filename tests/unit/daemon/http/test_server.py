@@ -42,9 +42,46 @@ async def test_keeps_the_connection_and_answers_pipelined_requests_in_order():
     assert answer.count(b"HTTP/1.1 200 OK") == 3
 
 
+async def test_who_sends_requests_ahead_leaves_others_their_turn():
+    calls: list[str] = []
+
+    async def note(request: Request) -> Answer:
+        name = request.parameters["name"]
+        if not calls:
+            await other.send(get("/a/other"))
+        calls.append(name)
+        return Response(body=b"x")
+
+    async with serving([route(note, pattern="/a/{name}")]) as run, await run.connect() as other:
+        await run.exchange(get("/a/greedy", close=False) * 200 + get("/a/greedy"))
+        assert (await read_to_end(other)).endswith(b"x")
+    assert calls.index("other") < 100
+
+
+STATUSES = (200, 201, 204, 304, 404, 500)
+
+
+@pytest.mark.parametrize("status", STATUSES)
+@pytest.mark.parametrize("body", [b"", b"hello", b"x" * 1_000_000])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_a_kept_connections_answers_are_those_of_one_that_closes(status: int, body: bytes, method: str):
+    async def say(request: Request) -> Answer:
+        return Response(status=status, body=body, headers={"ostype": "plan9", "X-Own": "a: b"})
+
+    async with serving([route(say)]) as run:
+        closing = await run.exchange(get(method=method))
+        both = await run.exchange(get(method=method, close=False) + get(method=method))
+    assert both.endswith(closing)
+    kept_head, _, kept_body = both[: -len(closing)].partition(b"\r\n\r\n")
+    closing_head, _, closing_body = closing.partition(b"\r\n\r\n")
+    assert sorted([*kept_head.split(b"\r\n"), b"Connection: close"]) == sorted(closing_head.split(b"\r\n"))
+    assert kept_body == closing_body
+
+
 async def test_http_1_0_closes():
     async with serving([route(hello)]) as run:
         answer = await run.exchange(b"GET /x HTTP/1.0\r\n\r\n")
+    assert b"\r\nConnection: close\r\n" in answer
     assert answer.endswith(b"\r\n\r\nhello")
 
 
@@ -140,8 +177,9 @@ async def test_a_malformed_header_of_an_endpoint_is_an_error(value: str):
         return Response(headers={"X-A": value})
 
     async with serving([route(broken)]) as run:
-        answer = await run.exchange(get())
+        answer = await run.exchange(get(close=False) + get())
     assert answer.startswith(b"HTTP/1.1 500 ")
+    assert answer.count(b"HTTP/1.1 500 ") == 2
     assert b"Set-Cookie: b\r\n" not in answer
 
 
