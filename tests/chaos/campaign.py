@@ -18,6 +18,7 @@ from tests.chaos.seeds import Result
 from tests.engines import ROOT
 
 RESULTS = ROOT / ".chaos"
+LONGEST_S = 5.0  # that a seed may take where nothing else keeps the machine busy
 _SUMS = ("requests", "confirmed", "lost", "leaked", "visits", "failed_visits")
 
 
@@ -57,7 +58,6 @@ def summary(results: Sequence[Result]) -> str:
     again = {result.recovery_point for result in results if result.recovery_point}
     operations = {point.partition(" ")[0] for point in points}
     times = sorted(result.recovery_s for result in results if result.recovery_s)
-    slowest = max((result.whole_s for result in results), default=0.0)
     total = {name: sum(getattr(result, name) for result in results) for name in _SUMS}
     names = {point.partition(" ")[2] for point in points}
     median_s, worst_s = (statistics.median(times), max(times)) if times else (0.0, 0.0)
@@ -67,8 +67,21 @@ def summary(results: Sequence[Result]) -> str:
     and {len(again)} points of recovery
   {total["lost"]} acknowledged events lost, {total["leaked"]} resources leaked
   {total["visits"]} visits of a published port, {total["failed_visits"]} failed
-  recovery: median {median_s:.2f} s, worst {worst_s:.2f} s; slowest seed {slowest:.1f} s
+  recovery: median {median_s:.2f} s, worst {worst_s:.2f} s
+  {_lengths(results)}
   wrong seeds: {_numbers(results)}"""
+
+
+def _lengths(results: Sequence[Result]) -> str:
+    if not results:
+        return "no seed"
+    slowest = max(results, key=lambda result: result.whole_s)
+    median_s = statistics.median(result.whole_s for result in results)
+    too_long = sum(result.whole_s > LONGEST_S for result in results)
+    return (
+        f"a seed: median {median_s:.1f} s, slowest {slowest.whole_s:.1f} s (seed {slowest.seed}), "
+        f"{too_long} took more than {LONGEST_S:.0f} s"
+    )
 
 
 def _numbers(results: Sequence[Result]) -> str:

@@ -60,6 +60,7 @@ class ChaosWorld(World):
         self.failpoints = Control(self.engine.directory / "failpoints")
         self.visitor = witnesses.Visitor(self.engine.namespace)
         self.seeds = 0
+        self.log = squaring.Reader(self.log_directory())
         self._registry: Registry | None = None
         self._registry_directory = Path(tempfile.mkdtemp(prefix="registry"))
 
@@ -171,11 +172,11 @@ class Seed:
         codes = witnesses.make_enders(world, self._chance, LONGEST_S)
         bystander = world.inspect(BYSTANDER)
         self._work()
-        gone_s, at_death = time.time(), squaring.read_log(world.log_directory())
+        gone_s, live = time.time(), world.log.read(verify=True).live
         back_s = self._recover()
         self._agree("after the start")
-        self._check_confirmed(squaring.read_log(world.log_directory()))
-        self._check_runs(at_death.live, bystander)
+        self._check_confirmed(world.log.read())
+        self._check_runs(live, bystander)
         self._check_ends(codes, gone_s, back_s)
         self._check_codes(codes)
         self._repeat()
@@ -253,7 +254,7 @@ class Seed:
     def _agree(self, when: str) -> None:
         """Wait until host and log agree."""
         world, deadline = self._world, time.monotonic() + PATIENCE_S
-        while found := squaring.differences(world.engine, log := squaring.read_log(world.log_directory())):
+        while found := squaring.differences(world.engine, log := world.log.read()):
             if self._death.has_fault:
                 self._remove_marked(log)
             if time.monotonic() > deadline:

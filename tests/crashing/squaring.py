@@ -50,20 +50,34 @@ def copied(directory: Path) -> Iterator[Path]:
         yield Path(place)
 
 
+class Reader:
+    """Reads a log on from where it was read before; all of it each time would take most of a check's time."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._state, self._commands = State(), set[str]()
+
+    def read(self, *, verify: bool = False) -> Log:
+        """Copy the log, fold what is new. Its end is verified at any rate, with `verify` all of it.
+
+        The state is the same object each time, brought up to date.
+        """
+        with copied(self._directory) as copy:
+            return anyio.run(self._fold, copy, verify)
+
+    async def _fold(self, copy: Path, verify: bool) -> Log:
+        async with SqliteLog.open(copy, SystemClock()) as log:
+            if verify:
+                await log.verify()
+            async for recorded in log.read(self._state.sequence, limit=0):
+                self._state.apply((recorded,))
+                self._commands.add(recorded.cause.command_id)
+            return Log(self._state, log.head, frozenset(log._ledger.holders), frozenset(self._commands))
+
+
 def read_log(directory: Path) -> Log:
     """Copy the log, verify all of it, fold it."""
-    with copied(directory) as copy:
-        return anyio.run(_fold, copy)
-
-
-async def _fold(directory: Path) -> Log:
-    state, commands = State(), set()
-    async with SqliteLog.open(directory, SystemClock()) as log:
-        await log.verify()
-        async for recorded in log.read(limit=0):
-            state.apply((recorded,))
-            commands.add(recorded.cause.command_id)
-        return Log(state, log.head, frozenset(log._ledger.holders), frozenset(commands))
+    return Reader(directory).read(verify=True)
 
 
 def open_intents(log: Log) -> Iterator[str]:
