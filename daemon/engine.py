@@ -273,6 +273,7 @@ class Daemon:
         commands: Table = table(self._composition.handlers)
         if self._failpoints is not None:
             self._failpoints.surround_drivers(self._composition.drivers)
+            self._failpoints.surround_registries(self._composition.registries)
             self._failpoints.surround_recovery(self._composition.handlers)
             commands = self._failpoints.table(commands)
         dispatcher = Dispatcher(commands, self._services)

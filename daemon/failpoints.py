@@ -3,7 +3,8 @@
 A point is named `<command>/<step>/<side>`: the command that is being carried out (`container.start`; `recovery` at
 boot, `engine` for what nobody asked for), what it is about to do or has done, and `before` or `after`. A step is an
 append, named by its events' types (`container.start_requested`: every intent and outcome), a command to another
-handler, by its type (`network.connect`), or a driver's method (`graph.mount`: every effect).
+handler, by its type (`network.connect`), a driver's method (`graph.mount`: every effect), or a request to a registry
+(`registry.manifest`) and each piece of a blob that comes of it (`registry.piece`, after it was taken in).
 
 `SHIPLOG_FAILPOINTS` names a directory. Its file `plan` is read at every point, a rule on each line:
 
@@ -20,7 +21,8 @@ import inspect
 import os
 import re
 import signal
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from contextvars import ContextVar
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -32,7 +34,9 @@ import msgspec
 from daemon.bus.dispatcher import Table
 from events.errors import SystemFailure
 from events.log import Append
+from events.messages.image import Credentials
 from handlers.context import Context, Handle, Handler
+from handlers.images.ports import Registries, Repository, Stream
 
 VARIABLE: Final = "SHIPLOG_FAILPOINTS"
 PLAN, PASSED = "plan", "passed"
@@ -143,6 +147,35 @@ class Failpoints:
             for method, function in inspect.getmembers(type(driver), inspect.iscoroutinefunction):
                 if function is not None and not method.startswith("_"):
                     self._surround(driver, method, _always(f"{name}.{method}"))
+
+    def surround_registries(self, registries: Registries) -> None:
+        """Every request to a repository, and every piece of a blob."""
+        open_repository = registries.repository
+
+        @asynccontextmanager
+        async def surrounded(name: str, credentials: Credentials) -> AsyncIterator[Repository]:
+            async with open_repository(name, credentials) as repository:
+                self.surround_drivers({"registry": repository})
+                setattr(repository, "blob", self._in_pieces(repository.blob))  # noqa: B010  # for this object alone
+                yield repository
+
+        setattr(registries, "repository", surrounded)  # noqa: B010
+
+    def _in_pieces(self, open_blob: Callable[[str, int], AbstractAsyncContextManager[Stream]]) -> object:
+        @asynccontextmanager
+        async def surrounded(digest: str, offset: int) -> AsyncIterator[Stream]:
+            await self.passes("registry.blob", BEFORE)
+            async with open_blob(digest, offset) as stream:
+                await self.passes("registry.blob", AFTER)
+                yield msgspec.structs.replace(stream, chunks=self._pieces(stream.chunks))
+
+        return surrounded
+
+    async def _pieces(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        async for chunk in chunks:
+            await self.passes("registry.piece", BEFORE)
+            yield chunk
+            await self.passes("registry.piece", AFTER)
 
     def surround_recovery(self, handlers: Iterable[Handler]) -> None:
         """Tell what is done at boot from the rest."""

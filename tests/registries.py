@@ -51,10 +51,11 @@ class Registry:
         with listening(engine.namespace, host) as probe:
             self.port = probe.getsockname()[1]
         self.address = f"{host}:{self.port}"
+        self.content = directory / "data"
         settings = {
             "version": 0.1,
             "log": {"level": "error", "accesslog": {"disabled": True}},
-            "storage": {"filesystem": {"rootdirectory": str(directory / "data")}, "delete": {"enabled": True}},
+            "storage": {"filesystem": {"rootdirectory": str(self.content)}, "delete": {"enabled": True}},
             **configuration,
         }
         settings["http"] = {"addr": self.address, **configuration.get("http", {})}

@@ -31,7 +31,7 @@ class Deed(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def is_stream(self) -> bool:
         """Whether its answer tells of progress, which is never the same."""
-        return "fromImage" in self.request.query
+        return "fromImage" in self.request.query or self.request.path.endswith("/push")
 
     @property
     def command_id(self) -> str:

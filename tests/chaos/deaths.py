@@ -1,6 +1,7 @@
 """How a daemon ends: at a point, at a point of one command, or at any time; and perhaps once more while it recovers.
 
-Some have a driver fail before that: what can't be undone then is told by its container, and goes with it.
+Some have a driver fail before that, in a way that was thought of or not: what can't be undone then is told by its
+container, and goes with it.
 """
 
 import random
@@ -24,12 +25,19 @@ COMMANDS = (
     "container.start_again",
     "exec.create",
     "exec.start",
+    "exec.prepare_process",
     "exec.create_process",
     "exec.start_process",
+    "exec.signal_process",
+    "exec.freeze_process",
+    "exec.update_process",
     "exec.delete_process",
+    "exec.remove_process_files",
     "image.load",
     "image.import",
     "image.pull",
+    "image.push",
+    "image.prune",
     "image.commit",
     "image.tag",
     "image.remove",
@@ -44,7 +52,9 @@ COMMANDS = (
     "layer.archive_changes",
     "layer.extract_into_container",
     "layer.remove_container_layer",
+    "network.open_sandbox",
     "network.connect_sandbox",
+    "network.update_links",
     "network.disconnect_sandbox",
     "network.remove_sandbox_files",
     "volume.create",
@@ -58,7 +68,7 @@ COMMANDS = (
 FAULTS = 0.2  # of seeds: a driver fails once
 _SLOW = "*/{step}=delay:{seconds}@{first}*3"
 _NUMBERS = (1, 1, 2, 2, 3, 3, 4, 5, 6, 7, 8, 10, 12, 15)  # the first ones come for sure
-_DRIVERS = "graph runtime bridge ports local content keys".split()
+_DRIVERS = "graph runtime bridge ports local content keys files registry".split()
 _STEPS = (*(f"{driver}.*/*" for driver in _DRIVERS), "*_requested/*")
 
 
@@ -72,7 +82,7 @@ class Death(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def has_fault(self) -> bool:
         """Whether a driver is to fail, not the daemon."""
-        return any("=error" in rule for rule in self.rules)
+        return any("=error" in rule or "=panic" in rule for rule in self.rules)
 
 
 def choose(chance: random.Random, longest_s: float) -> Death:
@@ -83,7 +93,8 @@ def choose(chance: random.Random, longest_s: float) -> Death:
         rules.append(slow)
     if chance.random() < FAULTS:
         side, driver = chance.choice(("before", "after")), chance.choice(_DRIVERS)
-        rules.append(f"[cilnve]*.*/{driver}.*/{side}=error@{chance.choice(_NUMBERS)}*1")
+        action = chance.choice(("error", "error", "panic"))
+        rules.append(f"[cilnve]*.*/{driver}.*/{side}={action}@{chance.choice(_NUMBERS)}*1")
     kind, after_s = chance.random(), longest_s
     if kind < 0.5:
         # whichever comes first; what the engine says of itself (`system.*`) isn't what is to be hit

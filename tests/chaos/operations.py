@@ -14,7 +14,7 @@ NAMES = ("ann", "bob", "cid", "dot")
 VOLUMES = ("vat", "vim")
 TAGS = ("tap:1", "tip:1", "top:1")
 REGISTRY = "{registry}"  # stands for the address of the engine's own
-PULLED = f"{REGISTRY}/pulled:1"
+PULLED, PUSHED = f"{REGISTRY}/pulled:1", f"{REGISTRY}/pushed"
 PORTS = (18081, 18082, 18083)
 CODE = "code"  # the label that says with which code a container ends by itself
 IN_REGISTRY = sample("bottom", "middle", "side")
@@ -43,6 +43,8 @@ def create(chance: Choice, name: str = "") -> Request:
     host: dict[str, Any] = {"NetworkMode": chance.choice(("none", "none", "bridge", "host"))}
     if host["NetworkMode"] == "bridge" and chance.random() < 0.6:
         host["PortBindings"] = {"80/tcp": [{"HostPort": chance.choice(("", *map(str, PORTS)))}]}
+    if host["NetworkMode"] == "bridge" and chance.random() < 0.2:
+        host["Links"] = [f"{chance.choice(NAMES)}:peer"]
     if chance.random() < 0.2:
         host["AutoRemove"] = True
     elif chance.random() < 0.1:
@@ -101,7 +103,7 @@ def tag(chance: Choice) -> tuple[Request, ...]:
 
 def untag(chance: Choice) -> tuple[Request, ...]:
     """Of names that were made; the last one of an image takes the image along."""
-    name = chance.choice((*TAGS, "other:1", "other:2", "tree:1", "made:1", PULLED))
+    name = chance.choice((*TAGS, "other:1", "other:2", "tree:1", "made:1", PULLED, f"{PUSHED}:1"))
     return (Request(method="DELETE", path=f"/images/{quote(name)}", query={"force": chance.choice(("0", "1"))}),)
 
 
@@ -120,6 +122,15 @@ def import_tree(_: Choice) -> tuple[Request, ...]:
 def pull(_: Choice) -> tuple[Request, ...]:
     """From a registry beside the engine."""
     return (Request(method="POST", path="/images/create", query={"fromImage": f"{REGISTRY}/pulled", "tag": "1"}),)
+
+
+def push(chance: Choice) -> tuple[Request, ...]:
+    """To the same one, under a name that is made for it."""
+    source = chance.choice((IMAGE, "other:1", "tree:1"))
+    return (
+        Request(method="POST", path=f"/images/{source}/tag", query={"repo": PUSHED, "tag": "1"}),
+        Request(method="POST", path=f"/images/{PUSHED}/push", query={"tag": "1"}),
+    )
 
 
 def commit(chance: Choice) -> tuple[Request, ...]:
@@ -174,6 +185,7 @@ KINDS: tuple[tuple[int, Maker], ...] = (
     (1, load),
     (1, import_tree),
     (2, pull),
+    (1, push),
     (1, commit),
     (1, update),
     (1, put_archive),

@@ -1,8 +1,6 @@
 """One seed from its first request to the last check."""
 
 import random
-import shutil
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,7 +18,6 @@ from tests.chaos.control import Control
 from tests.chaos.operations import CODE, IN_REGISTRY
 from tests.crashing import squaring
 from tests.crashing.world import BYSTANDER, World
-from tests.registries import Registry
 
 CLIENTS = 3
 LONGEST_S = 1.2  # that clients go on, when nothing ends it sooner
@@ -61,14 +58,6 @@ class ChaosWorld(World):
         self.visitor = witnesses.Visitor(self.engine.namespace)
         self.seeds = 0
         self.log = squaring.Reader(self.log_directory())
-        self._registry: Registry | None = None
-        self._registry_directory = Path(tempfile.mkdtemp(prefix="registry"))
-
-    @property
-    def registry_address(self) -> str:
-        """HOST:PORT in the engine's namespace."""
-        assert self._registry is not None
-        return self._registry.address
 
     @override
     def boot(self) -> None:
@@ -79,8 +68,7 @@ class ChaosWorld(World):
     def furnish(self) -> None:
         """What is there before and after every seed."""
         self.engine.load_busybox()
-        self._registry = Registry(self.engine, self._registry_directory)
-        self._registry.put_image("pulled:1", IN_REGISTRY)
+        self.registry.put_image("pulled:1", IN_REGISTRY)
         witnesses.make_bystander(self)
         self.visitor.start()
 
@@ -91,14 +79,12 @@ class ChaosWorld(World):
         for name in self.volumes():
             self.attempt("DELETE", f"/volumes/{name}")
 
+    @override
     def close(self) -> None:
         """Nothing is left."""
         if self.visitor.is_alive():
             self.visitor.stop()
-        if self._registry is not None:
-            self._registry.close()
-        shutil.rmtree(self._registry_directory)
-        self.engine.close()
+        super().close()
 
 
 class Worlds:
@@ -212,7 +198,7 @@ class Seed:
         world = self._world
         until_s = time.monotonic() + self._death.after_s
         clients = [
-            Client(world, world.registry_address, f"{self._seed}/{number}", until_s) for number in range(CLIENTS)
+            Client(world, world.registry.address, f"{self._seed}/{number}", until_s) for number in range(CLIENTS)
         ]
         world.failpoints.plan(*self._death.rules)
         for client in clients:

@@ -9,7 +9,7 @@ TREE = layer("etc/digits")
 VOLUME = {"Name": "data", "DriverOpts": {"type": "tmpfs", "device": "tmpfs", "o": "size=1m"}}  # options have a key
 
 
-def _named(world: World, *names: str) -> bool:
+def named(world: World, *names: str) -> bool:
     """Whether exactly these names exist beside the one that is always there, and every image has one."""
     images = world.images()
     return all(images.values()) and {name for each in images.values() for name in each} == {IMAGE, *names}
@@ -19,34 +19,34 @@ IMAGES = (
     Operation(
         name="load",
         act=lambda world: (world.again("POST", "/images/load", OTHER),),
-        done=lambda world: _named(world, "other:1", "other:2"),
-        undone=_named,
+        done=lambda world: named(world, "other:1", "other:2"),
+        undone=named,
     ),
     Operation(
         name="import",
         act=lambda world: (world.again("POST", "/images/create", TREE, fromSrc="-", repo="imported", tag="1"),),
-        done=lambda world: _named(world, "imported:1") and len(world.images()) == 2,
-        undone=_named,
+        done=lambda world: named(world, "imported:1") and len(world.images()) == 2,
+        undone=named,
     ),
     Operation(
         name="tag",
         act=one("POST", f"/images/{IMAGE}/tag", repo="second", tag="1"),
-        done=lambda world: _named(world, "second:1"),
-        undone=_named,
+        done=lambda world: named(world, "second:1"),
+        undone=named,
     ),
     Operation(
         name="untag",
         prepare=lambda world: world.ask("POST", f"/images/{IMAGE}/tag", repo="second", tag="1"),
         act=one("DELETE", "/images/second:1"),
-        done=_named,
-        undone=lambda world: _named(world, "second:1"),
+        done=named,
+        undone=lambda world: named(world, "second:1"),
     ),
     Operation(
         name="rmi",
         prepare=lambda world: world.ask("POST", "/images/create", TREE, fromSrc="-", repo="imported", tag="1"),
         act=one("DELETE", "/images/imported:1"),
-        done=_named,
-        undone=lambda world: _named(world, "imported:1"),
+        done=named,
+        undone=lambda world: named(world, "imported:1"),
     ),
 )
 

@@ -7,5 +7,13 @@ from tests.crashing.file_operations import FILES
 from tests.crashing.object_operations import IMAGES, VOLUMES
 from tests.crashing.operation import Operation
 from tests.crashing.process_operations import PROCESSES
+from tests.crashing.transfer_operations import TRANSFERS
 
-OPERATIONS: Final[tuple[Operation, ...]] = (*CONTAINERS, *PROCESSES, *FILES, *IMAGES, *VOLUMES)
+OPERATIONS: Final[tuple[Operation, ...]] = (
+    *CONTAINERS,
+    *PROCESSES,
+    *FILES,
+    *IMAGES,
+    *TRANSFERS,
+    *VOLUMES,
+)

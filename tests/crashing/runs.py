@@ -60,7 +60,7 @@ class Worlds:
 
     def _close(self) -> None:
         if self._world is not None:
-            self._world.engine.close()
+            self._world.close()
         self._world = None
 
 

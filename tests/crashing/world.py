@@ -2,6 +2,8 @@
 
 import http.client
 import secrets
+import shutil
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +14,7 @@ from handlers.kernel import cgroups
 from tests.clients.raw import Answer, RawClient
 from tests.crashing.points import DIRECTORY_VARIABLE, Control
 from tests.engines import EngineUnderTest, busybox_archive
+from tests.registries import Registry
 
 IMAGE = "busybox:latest"
 BYSTANDER = "bystander"
@@ -31,6 +34,8 @@ class World:
         self.control = Control(self.engine.directory / "crash")
         self.archive = busybox_archive()
         self.key = ""  # of the requests that are repeated
+        self._registry: Registry | None = None
+        self._registry_directory = Path(tempfile.mkdtemp(prefix="registry"))  # what names the engine's is the engine's
 
     def boot(self) -> None:
         """Start the daemon."""
@@ -42,6 +47,20 @@ class World:
         self.engine.load_busybox()
         self.container(BYSTANDER, "sleep", "100000")
         self.ask("POST", f"/containers/{BYSTANDER}/start")
+
+    @property
+    def registry(self) -> Registry:
+        """In the engine's namespace; started when it is first asked for."""
+        if self._registry is None:
+            self._registry = Registry(self.engine, self._registry_directory)
+        return self._registry
+
+    def close(self) -> None:
+        """Nothing is left."""
+        if self._registry is not None:
+            self._registry.close()
+        shutil.rmtree(self._registry_directory)
+        self.engine.close()
 
     @property
     def is_dead(self) -> bool:

@@ -1,9 +1,14 @@
 """Failpoints: what a plan says, and that a daemon without one is left as it is."""
 
+from contextlib import asynccontextmanager
+from typing import Any
+
 import pytest
 
 from daemon.failpoints import VARIABLE, Failpoints, Panic, Rule, rules
 from events.errors import SystemFailure
+from events.messages.image import Credentials
+from handlers.images.ports import Stream
 
 
 class Driver:
@@ -96,3 +101,55 @@ async def test_a_delay_delays_and_goes_on(driver, plan):
 def test_what_is_no_coroutine_is_left_alone(driver, plan):
     plan("*=error")
     assert driver.describe() == "not an effect"
+
+
+class Registries:
+    """One repository with one blob of two pieces."""
+
+    def __init__(self):
+        self.asked = []
+
+    @asynccontextmanager
+    async def repository(self, name, credentials):
+        yield Repository(self.asked)
+
+
+class Repository:
+    """Notes what was asked."""
+
+    def __init__(self, asked):
+        self._asked = asked
+
+    async def manifest(self, reference):
+        self._asked.append(reference)
+
+    @asynccontextmanager
+    async def blob(self, digest, offset):
+        async def pieces():
+            yield b"one"
+            yield b"two"
+
+        self._asked.append(digest)
+        yield Stream(offset=offset, chunks=pieces())
+
+
+async def fetched(registries):
+    """The pieces of a blob."""
+    async with registries.repository("name", Credentials()) as repository:
+        await repository.manifest("tag")
+        async with repository.blob("digest", 0) as stream:
+            return [piece async for piece in stream.chunks]
+
+
+async def test_a_registry_is_surrounded_down_to_the_pieces_of_a_blob(plan, tmp_path):
+    registries: Any = Registries()
+    Failpoints(tmp_path).surround_registries(registries)
+    assert await fetched(registries) == [b"one", b"two"]
+    plan("engine/registry.piece/after=panic@2\n*=note")
+    with pytest.raises(Panic):
+        await fetched(registries)
+    steps = ["manifest/before", "manifest/after", "blob/before", "blob/after"] + ["piece/before", "piece/after"] * 2
+    assert (tmp_path / "passed").read_text().split() == [
+        word for step in steps for word in ("engine", f"engine/registry.{step}")
+    ]
+    assert registries.asked == ["tag", "digest", "tag", "digest"]
