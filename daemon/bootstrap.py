@@ -26,6 +26,7 @@ from handlers.images.content import ContentStore
 from handlers.images.distribution import DistributionHandler
 from handlers.images.downloads import Downloads
 from handlers.images.drivers.http_registry import HttpRegistries
+from handlers.images.drivers.http_sources import HttpSources
 from handlers.images.drivers.transport import Transport
 from handlers.images.handler import ImageHandler
 from handlers.images.registry_settings import RegistrySettings
@@ -120,7 +121,8 @@ async def compose(
     await give_realtime(configuration, facts)
     settings = process_settings(configuration, tools, "" if warnings else apparmor.NAME)
     processes = ExecHandler(runtime, facts, settings, tasks)
-    sources = HttpRegistries(Transport(registries))
+    transport = Transport(registries)
+    sources = HttpRegistries(transport)
     files = HelperFiles(graph, instance.data_root / "containers")
     return Composition(
         handlers=(
@@ -131,6 +133,7 @@ async def compose(
             DistributionHandler(
                 images,
                 sources,
+                HttpSources(transport),
                 downloads(configuration, tasks, registries),
                 files,
                 progress=progress,

@@ -20,7 +20,7 @@ from daemon.api.system import SharedSizes
 from daemon.http.messages import Answer, Request
 from daemon.http.query import boolean, filters, text
 from daemon.shapes.images import history, inspection, layer_size, summary
-from events.errors import EngineError, InvalidParameter, Unsupported
+from events.errors import EngineError, InvalidParameter
 from events.lookup import find_image
 from events.messages.image import ImportImage, LoadImages, PruneImage, RemovedImage, RemoveImage, TagImage
 from events.references import tagged
@@ -99,13 +99,17 @@ async def create_image(engine: Engine, request: Request) -> Answer:
     if source == "-":
         return await _import(engine, request)
     if source:
-        raise Unsupported(f"importing from a URL ({source}) is not supported: send the archive (fromSrc=-)")
+        return await transfers.fetch(engine, request, source, _reference(request))
     return await transfers.pull(engine, request)
 
 
-async def _import(engine: Engine, request: Request) -> Answer:
+def _reference(request: Request) -> str:
     repository = text(request.query, "repo")
-    reference = tagged(repository, text(request.query, "tag")) if repository else ""
+    return tagged(repository, text(request.query, "tag")) if repository else ""
+
+
+async def _import(engine: Engine, request: Request) -> Answer:
+    reference = _reference(request)
     async with spooled(engine, request) as path:
         command = ImportImage(
             path=str(path),

@@ -3,7 +3,7 @@
 import base64
 import binascii
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Final, Generic, TypeVar
 
 import anyio
@@ -18,7 +18,8 @@ from daemon.shapes import progress
 from events import references
 from events.base import Command
 from events.errors import EngineError, InvalidParameter, Unavailable
-from events.messages.image import Credentials, PullImages, PushImages
+from events.messages.image import Credentials, FetchImage, PullImages, PushImages
+from handlers.images.addresses import source_of
 from handlers.progress import Following
 
 Told = TypeVar("Told")
@@ -52,6 +53,20 @@ async def pull(engine: Engine, request: Request) -> Answer:
         credentials=credentials(request),
     )
     return await Transfer(engine, request, command).answer()
+
+
+async def fetch(engine: Engine, request: Request, source: str, reference: str) -> Answer:
+    """`POST /images/create` with a URL in `fromSrc`; the image's id is the last line."""
+    address = source_of(source)
+    command = FetchImage(
+        url=address.url,
+        credentials=address.credentials,
+        reference=reference,
+        message=text(request.query, "message"),
+        changes=tuple(request.query.get("changes", ())),
+        platform=text(request.query, "platform"),
+    )
+    return await Transfer(engine, request, command, last=lambda imported: imported.image_id).answer()
 
 
 async def push(engine: Engine, request: Request) -> Answer:
@@ -103,7 +118,11 @@ def as_credentials(given: Authorization) -> Credentials:
 class Transfer(Generic[Told]):
     """A command and its progress; what fails before the first line is an error, later it is the last line."""
 
-    def __init__(self, engine: Engine, request: Request, command: Command[Told]) -> None:
+    def __init__(
+        self, engine: Engine, request: Request, command: Command[Told], *, last: Callable[[Told], str] | None = None
+    ) -> None:
+        """`last`: what the last line says of the command's answer."""
+        self._last = last
         self._engine, self._request, self._command = engine, request, command
         self._command_id = command_id_of(engine, request, command)
 
@@ -147,9 +166,12 @@ class Transfer(Generic[Told]):
                 yield chunk
                 chunk = await _read(reader)
             try:
-                await self._engine.conclude(asked)
+                told = await self._engine.conclude(asked)
             except EngineError as error:
                 yield json_line(progress.failure(str(error)))
+                return
+            if self._last is not None:
+                yield json_line({"status": self._last(told)})
         finally:
             self._leave(reader, asked)
 

@@ -114,6 +114,21 @@ class Credentials(msgspec.Struct, frozen=True, kw_only=True):
     registry_token: str = ""  # a bearer token that is taken as it is
 
 
+class FetchImage(Command[ImportedImage], frozen=True, kw_only=True):
+    """Make a one-layer image of a file-system tar that the engine fetches itself.
+
+    It ends when the last of those who follow its progress has left.
+    """
+
+    TYPE: ClassVar[str] = "image.fetch"
+    url: str  # http or https, without a user
+    credentials: Credentials = Credentials()
+    reference: str = ""  # canonical, or "" for none
+    message: str = ""
+    changes: tuple[str, ...] = ()  # Dockerfile instructions
+    platform: str = ""
+
+
 class PulledImages(msgspec.Struct, frozen=True, kw_only=True):
     """Answer of PullImages: ids of the images, in the order of their tags."""
 

@@ -1,4 +1,4 @@
-"""The handler of what goes to and from registries: commands, their intents and outcomes, and what a crash leaves."""
+"""The handler of what is fetched and sent over the network: commands, intents and outcomes, and what a crash leaves."""
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
@@ -17,8 +17,9 @@ from events.projections.transfers import Transfer
 from handlers.context import Context, Handle
 from handlers.images.create import INTERRUPTED
 from handlers.images.downloads import Downloads, wall_s
+from handlers.images.fetch import fetched, importing
 from handlers.images.handler import ImageHandler
-from handlers.images.ports import LayerTars, Registries, Repository
+from handlers.images.ports import LayerTars, Registries, Repository, Sources
 from handlers.images.pull import Means, Pulled, pull_one
 from handlers.images.push import Sending, local_tags, push_one
 from handlers.images.registry_errors import RegistryRefused, denied_pull
@@ -38,25 +39,27 @@ class Abandoned(Unavailable):
 
 
 class DistributionHandler:
-    """Pulls and pushes. It shares content and turns with the handler of images: both agree on who changes what."""
+    """Pulls, pushes and imports from URLs. Content and turns are those of the handler of images, so that both agree."""
 
     def __init__(
         self,
         images: ImageHandler,
         registries: Registries,
+        sources: Sources,
         downloads: Downloads,
         tars: LayerTars,
         *,
         progress: Progress,
         settings: Callable[[], RegistrySettings],
     ) -> None:
-        self._images, self._registries, self._downloads, self._tars = images, registries, downloads, tars
+        self._images, self._registries, self._sources = images, registries, sources
+        self._downloads, self._tars = downloads, tars
         self._progress, self._settings = progress, settings
         self._uploads = anyio.CapacityLimiter(1)
 
     def commands(self) -> dict[type[Command[Any]], Handle]:
         """See `Handler.commands`."""
-        return {m.PullImages: self._pull, m.PushImages: self._push}
+        return {m.PullImages: self._pull, m.PushImages: self._push, m.FetchImage: self._import}
 
     async def reconcile(self, context: Context) -> None:
         """See `Handler.reconcile`. Cut off downloads stay for the next try."""
@@ -112,6 +115,18 @@ class DistributionHandler:
             return m.ImagePushFinished(push_id=push_id)
 
         return await self._transfer(context, push_id, requested, act, finished)
+
+    async def _import(self, context: Context, command: m.FetchImage) -> m.ImportedImage:
+        """Nothing but a scratch file changes before the import's own intent. Raises Abandoned."""
+        tell = self._telling(context)
+        with self._progress.watched(context.cause.command_id) as scope:
+            async with self._sources.open(command.url, command.credentials) as stream:
+                tell(Note(status=f"Downloading from {command.url}"))
+                async with fetched(stream, self._images.scratch, context.cause.command_id, tell) as path:
+                    return await self._images.take_in(context, importing(command, path))
+        if scope.cancelled_caught:
+            raise Abandoned
+        raise AssertionError("unreachable")
 
     async def _transfer(
         self,

@@ -19,14 +19,14 @@ class ImageHandler:
 
     def __init__(self, content_directory: Path, scratch: Path) -> None:
         self.content = ContentStore(content_directory)
-        self._scratch = scratch
+        self.scratch = scratch
         self.turns = Turns(TURN_LIMIT_S)
 
     def commands(self) -> dict[type[Command[Any]], Handle]:
         """See `Handler.commands`."""
         return {
             m.LoadImages: self._load,
-            m.ImportImage: self._import,
+            m.ImportImage: self.take_in,
             m.CommitImage: self._commit,
             m.TagImage: self._tag,
             m.RecordSaving: record_saving,
@@ -41,9 +41,10 @@ class ImageHandler:
         await recovery.reconcile(context, self.content, self.turns)
 
     async def _load(self, context: Context, command: m.LoadImages) -> m.LoadedImages:
-        return await load.load_images(context, command, self.content, self._scratch, self.turns)
+        return await load.load_images(context, command, self.content, self.scratch, self.turns)
 
-    async def _import(self, context: Context, command: m.ImportImage) -> m.ImportedImage:
+    async def take_in(self, context: Context, command: m.ImportImage) -> m.ImportedImage:
+        """Import a file. Raises InvalidParameter for what isn't a tar, a change, a name or a platform."""
         return await import_image.import_image(context, command, self.content, self.turns)
 
     async def _commit(self, context: Context, command: m.CommitImage) -> m.CommittedImage:

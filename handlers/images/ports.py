@@ -1,4 +1,4 @@
-"""What the image handlers need of registries."""
+"""What the image handlers need of registries and other places that images come from."""
 
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
@@ -101,6 +101,16 @@ class Repository(Protocol):
 
     async def put_manifest(self, reference: str, content: bytes, media_type: str) -> None:
         """Store a manifest under a tag or its digest."""
+
+
+class Sources(Protocol):
+    """Archives behind URLs."""
+
+    def open(self, url: str, credentials: Credentials) -> AbstractAsyncContextManager[Stream]:
+        """What is there, from its beginning; a user and a password go to the first host only.
+
+        Raises SystemFailure where there is no answer or only half of one, and what the server's refusal amounts to.
+        """
 
 
 class Registries(Protocol):

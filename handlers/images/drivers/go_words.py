@@ -17,6 +17,8 @@ def reason_of(error: httpx2.TransportError, url: str) -> str:
     target = f"{parts.hostname}:{parts.port or _PORTS.get(parts.scheme, 0)}"
     for cause in _causes(error):
         match cause:
+            case httpx2.UnsupportedProtocol():
+                return f'unsupported protocol scheme "{parts.scheme}"'
             case ssl.SSLCertVerificationError():
                 return _certificate(cause)
             case ssl.SSLError() if cause.reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST"):

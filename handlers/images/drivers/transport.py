@@ -22,7 +22,7 @@ from handlers.images.registry_errors import RegistryUnreachable
 from handlers.images.registry_settings import RegistrySettings
 
 Body = bytes | AsyncIterable[bytes] | None
-_REDIRECTS = 5
+_REDIRECTS = 10  # as Go follows
 _REDIRECTING = frozenset((301, 302, 303, 307, 308))
 _CLOSE_S = 10.0
 _TIMEOUT = httpx2.Timeout(connect=30.0, read=60.0, write=60.0, pool=None)

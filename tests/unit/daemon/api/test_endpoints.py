@@ -414,7 +414,8 @@ async def test_import(tmp_path):
 
 async def test_what_can_not_be_pulled():
     api = Api(Story())
-    assert "URL" in await refused(api, Unsupported, "POST", "/images/create?fromSrc=http://x/y")
+    text = await refused(api, InvalidParameter, "POST", "/images/create?fromSrc=file:///etc/passwd")
+    assert text == 'Get "file:///etc/passwd": unsupported protocol scheme "file"'
     text = await refused(api, InvalidParameter, "POST", "/images/create?fromImage=Bad!")
     assert text == "invalid reference format: repository name (library/Bad!) must be lowercase"
 

@@ -3,7 +3,7 @@
 import pytest
 
 from events.envelope import Cause
-from events.errors import Conflict, InvalidParameter, NotFound, Unsupported
+from events.errors import Conflict, InvalidParameter, NotFound
 from events.log import Append
 from events.messages import container as c
 from events.messages.system import CommandRefused
@@ -61,14 +61,14 @@ async def refusals(api):
         ),
         (
             "POST",
-            "/images/create?fromSrc=http://x/y&repo=mine",
+            "/images/create?fromSrc=ftp://x/y&repo=mine",
             None,
-            Unsupported,
+            InvalidParameter,
             CommandRefused(
                 command="POST /images/create",
                 target="mine",
-                kind="unsupported",
-                reason="importing from a URL (http://x/y) is not supported: send the archive (fromSrc=-)",
+                kind="invalid_parameter",
+                reason='Get "ftp://x/y": unsupported protocol scheme "ftp"',
             ),
         ),
     ],
