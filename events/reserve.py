@@ -33,6 +33,7 @@ _CONCLUDING: Final = frozenset(
         "container.updated",
         "exec.exited",
         "exec.started",
+        "image.committed",
         "image.created",
         "image.imported",
         "image.loaded",

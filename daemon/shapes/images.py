@@ -1,5 +1,7 @@
 """Images as lists, inspect and history show them."""
 
+from collections.abc import Iterator
+
 import msgspec
 
 from daemon.shapes.go_values import JsonObject, Version, without_empty
@@ -82,9 +84,15 @@ def inspection(image: Image, state: State, layout: Layout, version: Version) -> 
         "RootFS": without_empty({"Type": "layers", "Layers": list(config.rootfs.diff_ids)}, ("Layers",)),
         "Metadata": {"LastTagTime": rfc3339(image.tagged_at_ns)},
     }
-    if version < (1, 45):
-        shape |= {"Container": config.container, "ContainerConfig": run_config(RunConfig(), version)}
+    if version < (1, 45) or image.parent:
+        shape |= _container(image, version)
     return without_empty(shape, ("Variant", "Created"))
+
+
+def _container(image: Image, version: Version) -> JsonObject:
+    """What was committed; newer versions don't have it, but who commits looks for it."""
+    shape = _CONTAINER_FIELDS | run_config(RunConfig(), version) | {"Image": image.committed_from}
+    return {"Container": image.config.container, "ContainerConfig": shape}
 
 
 def _last_comment(image: Image) -> str:
@@ -106,7 +114,7 @@ def run_config(config: RunConfig, version: Version) -> JsonObject:
 
 
 def history(image: Image, state: State) -> list[JsonObject]:
-    """Its history, newest first; only the newest line has an id and names."""
+    """Its history, newest first; lines have ids and names as far as the images that it was made of are there."""
     sizes = iter([layer_size(chain_id, state) for chain_id in image.layers])
     lines: list[JsonObject] = [
         {
@@ -119,9 +127,16 @@ def history(image: Image, state: State) -> list[JsonObject]:
         }
         for line in image.config.history
     ]
-    if lines:
-        lines[-1] |= {"Id": image.id, "Tags": names(image) or None}
+    for line, each in zip(reversed(lines), _line(image, state), strict=False):
+        line |= {"Id": each.id, "Tags": names(each) or None}
     return lines[::-1]
+
+
+def _line(image: Image | None, state: State) -> Iterator[Image]:
+    """An image and what it was made of here, one upon the other."""
+    while image is not None:
+        yield image
+        image = state.images.parent(image)
 
 
 def layer_size(chain_id: str, state: State) -> int:

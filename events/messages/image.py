@@ -165,6 +165,7 @@ class CommitImage(Command[CommittedImage], frozen=True, kw_only=True):
     diff_id: str
     size_bytes: int  # of the tar
     container_id: str
+    container_image: str = ""  # what its creation called the image
     container: RunConfig
     config: RunConfig
     changes: tuple[str, ...] = ()
@@ -300,6 +301,15 @@ class ImageImported(Event, frozen=True, kw_only=True):
     TYPE: ClassVar[str] = "image.imported"
     image_id: str
     name: str
+
+
+class ImageCommitted(Event, frozen=True, kw_only=True):
+    """A container was committed as it."""
+
+    TYPE: ClassVar[str] = "image.committed"
+    image_id: str
+    container_id: str
+    container_image: str  # what the container's creation called its image
 
 
 class Blob(msgspec.Struct, frozen=True, kw_only=True):

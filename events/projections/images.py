@@ -17,6 +17,7 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
     config: m.ImageConfig = m.ImageConfig()
     layers: tuple[str, ...] = ()  # chain ids, bottom first
     parent: str = ""  # id of the image whose container was committed as this; that may have gone
+    committed_from: str = ""  # what that container's creation called its image
     size_bytes: int = 0
     references: tuple[str, ...] = ()  # canonical names, in order of tagging
     created_at_ns: int = 0  # when it came into this engine
@@ -47,6 +48,8 @@ def fold(image: Image, event: Event, recorded: Recorded) -> Image | None:
                 created_at_ns=recorded.clock_ns,
                 status="ready",
             )
+        case m.ImageCommitted(container_image=container_image):
+            return replace(image, committed_from=container_image)
         case m.ImageCreateFailed() | m.ImageRemoved():
             return None
         case m.ImageTagged(reference=reference):

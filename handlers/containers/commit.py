@@ -68,6 +68,7 @@ def _command(context: Context, c: Container, command: m.CommitContainer, changes
         diff_id=changes.diff_id,
         size_bytes=changes.size_bytes,
         container_id=c.id,
+        container_image=c.image_reference,
         container=own,
         config=own if command.config is None else command.config,
         changes=command.changes,

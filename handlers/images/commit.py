@@ -33,10 +33,15 @@ async def commit_image(
     plan = _plan(command, parent, rfc3339(context.clock.now_ns()))
     names = (references.canonical(command.reference),) if command.reference else ()
     answer = m.CommittedImage(image_id=plan.image_id)
+    committed = m.ImageCommitted(
+        image_id=plan.image_id, container_id=command.container_id, container_image=command.container_image
+    )
 
     async def conclude(made: tuple[Event, ...]) -> None:
         def decision() -> tuple[Append, ...]:
-            return naming.give_names(context.state.images, plan.image_id, names, asked=True, made=made).appends
+            images = context.state.images
+            named = naming.give_names(images, plan.image_id, names, asked=True, made=made, conclusion=(committed,))
+            return named.appends
 
         await naming.append_decided(context, decision, answer=lambda: answer)
 

@@ -7,7 +7,7 @@ from daemon.shapes import images, networks, volumes
 from daemon.shapes.execs import inspection as exec_inspection
 from daemon.shapes.layout import Layout
 from events.messages.exec import ExecConfig
-from events.messages.image import History, ImageConfig, RootFilesystem, RunConfig
+from events.messages.image import History, ImageCommitted, ImageConfig, RootFilesystem, RunConfig
 from events.messages.volume import VolumeAcquired, VolumeCreated, VolumeCreateRequested
 from tests.unit.daemon.story import BRIDGE, BUSYBOX, IMAGE, LAYOUT, Story, as_seen
 
@@ -87,6 +87,31 @@ async def test_history_is_newest_first_with_the_layers_sizes():
     assert (newest["Id"], newest["Tags"], newest["Size"]) == (IMAGE, ["busybox:latest"], 500)
     assert (env["Id"], env["Tags"], env["Size"]) == ("<missing>", None, 0)
     assert (oldest["CreatedBy"], oldest["Size"], oldest["Comment"]) == ("ADD rootfs", 500, "first")
+
+
+async def test_history_names_what_an_image_was_made_of():
+    story, image = await story_with_image(BUSYBOX)
+    history = (*image.config.history, History(created_by="touch", created="2026-11-23T17:00:00Z"))
+    config = msgspec.structs.replace(CONFIG, history=history, parent=IMAGE)
+    await story.image("sha256:" + "2b" * 32, config=config, origin="commit")
+    upon = story.state.images.get("sha256:" + "2b" * 32)
+    assert upon is not None
+    found = [(line["Id"], line["Tags"]) for line in images.history(upon, story.state)]
+    assert found[:3] == [(upon.id, None), (IMAGE, ["busybox:latest"]), ("<missing>", None)]
+    assert images.inspection(upon, story.state, LAYOUT, (1, 51))["Parent"] == IMAGE
+
+
+@pytest.mark.parametrize("version", [(1, 41), (1, 51)])
+async def test_a_committed_image_tells_of_its_container(version):
+    story, _ = await story_with_image(BUSYBOX)
+    config = ImageConfig(parent=IMAGE, container=WEB)
+    await story.image("sha256:" + "2b" * 32, config=config, origin="commit")
+    committed = ImageCommitted(image_id="sha256:" + "2b" * 32, container_id=WEB, container_image="busybox")
+    await story.tell("image/sha256:" + "2b" * 32, committed)
+    upon = story.state.images.get("sha256:" + "2b" * 32)
+    assert upon is not None
+    shape = as_seen(images.inspection(upon, story.state, LAYOUT, version))
+    assert (shape["Container"], shape["ContainerConfig"]["Image"]) == (WEB, "busybox")
 
 
 @pytest.mark.parametrize(
