@@ -52,6 +52,7 @@ UPCASTS: Final[Upcasts] = {
     ("container.start_requested", 1): _gains_defaults,
     ("container.stop_requested", 1): _gains_defaults,
     ("container.kill_requested", 1): _gains_defaults,
+    ("layer.applied", 1): _gains_defaults,
 }
 
 

@@ -16,10 +16,9 @@ from daemon.api.commands import send
 from daemon.api.engine import Engine
 from daemon.api.image_filters import KEYS, Row, select
 from daemon.api.platforms import check_image, check_load, check_removal
-from daemon.api.system import SharedSizes
 from daemon.http.messages import Answer, Request
 from daemon.http.query import boolean, filters, text
-from daemon.shapes.images import history, inspection, layer_size, summary
+from daemon.shapes.images import SharedSizes, history, inspection, layer_size, summary
 from events.errors import EngineError, InvalidParameter
 from events.lookup import find_image
 from events.messages.image import ImportImage, LoadImages, PruneImage, RemovedImage, RemoveImage, TagImage
@@ -43,7 +42,7 @@ async def list_images(engine: Engine, request: Request) -> Answer:
 def _entry(engine: Engine, request: Request, row: Row, shared: SharedSizes | None) -> dict[str, object]:
     containers = len(engine.state.images.users(row.image.id)) if request.version >= (1, 51) else -1
     entry = summary(row.image, engine.state, containers, request.version, (row.tags, row.digests))
-    return entry | ({"SharedSize": shared.of(row.image)} if shared else {})
+    return entry | ({"SharedSize": shared.file_bytes(row.image)} if shared else {})
 
 
 async def inspect_image(engine: Engine, request: Request) -> Answer:

@@ -1,13 +1,13 @@
 """Endpoints about the engine itself."""
 
-from collections import Counter
 from typing import Final
 
 from daemon.api.answers import as_json
 from daemon.api.engine import Engine
 from daemon.http.messages import Answer, Request, Response
 from daemon.shapes.containers import Sizes, View, summary
-from daemon.shapes.go_values import JsonObject
+from daemon.shapes.go_values import JsonObject, Version
+from daemon.shapes.images import SharedSizes
 from daemon.shapes.images import summary as image_summary
 from daemon.shapes.system import info_shape, version_shape
 from daemon.shapes.volumes import Usage
@@ -51,7 +51,7 @@ async def prune_builds(engine: Engine, request: Request) -> Answer:
 
 
 async def disk_usage(engine: Engine, request: Request) -> Answer:
-    """`/system/df`: what images, containers and volumes take."""
+    """`/system/df`: what images, containers and volumes take; images in blocks on disk, as du counts them."""
     kinds = request.query.get("type", []) if request.version >= (1, 42) else []
     for kind in kinds:
         if kind not in _KINDS:
@@ -59,7 +59,7 @@ async def disk_usage(engine: Engine, request: Request) -> Answer:
     wanted = frozenset(kinds or _KINDS)
     answer: JsonObject = {"LayersSize": 0, "Images": None, "Containers": None, "Volumes": None, "BuildCache": None}
     if "image" in wanted:
-        answer["LayersSize"] = sum(layer.size_bytes for layer in engine.state.layers if layer.status == "ready")
+        answer["LayersSize"] = sum(layer.disk_bytes for layer in engine.state.layers if layer.status == "ready")
         answer["Images"] = _images(engine.state, request)
     if "container" in wanted:
         answer["Containers"] = await _containers(engine, request)
@@ -72,26 +72,13 @@ async def disk_usage(engine: Engine, request: Request) -> Answer:
 
 def _images(state: State, request: Request) -> list[JsonObject]:
     shared = SharedSizes(state)
-    return [
-        image_summary(image, state, len(state.images.users(image.id)), request.version)
-        | {"SharedSize": shared.of(image)}
-        for image in state.images
-        if image.status == "ready"
-    ]
+    return [_image(image, state, shared, request.version) for image in state.images if image.status == "ready"]
 
 
-class SharedSizes:
-    """Bytes in layers of an image that other images have too, for many images in one pass over all."""
-
-    def __init__(self, state: State) -> None:
-        ready = (image for image in state.images if image.status == "ready")
-        self._images = Counter(chain_id for image in ready for chain_id in image.layers)
-        self._state = state
-
-    def of(self, image: Image) -> int:
-        """In bytes. Who reads a layer, or is still fetching an image, holds it too, and doesn't count."""
-        shared = (self._state.layers.get(chain_id) for chain_id in image.layers if self._images[chain_id] > 1)
-        return sum(layer.size_bytes for layer in shared if layer)
+def _image(image: Image, state: State, shared: SharedSizes, version: Version) -> JsonObject:
+    sizes = {"Size": sum(layer.disk_bytes for layer in shared.layers(image)), "SharedSize": shared.disk_bytes(image)}
+    shape = image_summary(image, state, len(state.images.users(image.id)), version) | sizes
+    return shape | ({"VirtualSize": sizes["Size"]} if "VirtualSize" in shape else {})
 
 
 async def _containers(engine: Engine, request: Request) -> list[JsonObject]:

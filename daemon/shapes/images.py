@@ -1,5 +1,6 @@
 """Images as lists, inspect and history show them."""
 
+from collections import Counter
 from collections.abc import Iterator
 
 import msgspec
@@ -9,6 +10,7 @@ from daemon.shapes.layout import Layout
 from daemon.shapes.times import NEVER, rfc3339, unix_ns, unix_seconds
 from events.messages.image import RunConfig
 from events.projections.images import Image
+from events.projections.layers import Layer
 from events.projections.state import State
 from events.references import familiar
 
@@ -149,6 +151,34 @@ def parent_id(image: Image, state: State) -> str:
     """The image that this was made of here, as long as it is there."""
     parent = state.images.parent(image)
     return parent.id if parent else ""
+
+
+class SharedSizes:
+    """Bytes in layers of an image that other images have too, for many images in one pass over all.
+
+    Who reads a layer, or is still fetching an image, holds it too, and doesn't count.
+    """
+
+    def __init__(self, state: State) -> None:
+        ready = (image for image in state.images if image.status == "ready")
+        self._images = Counter(chain_id for image in ready for chain_id in image.layers)
+        self._state = state
+
+    def layers(self, image: Image) -> list[Layer]:
+        """All that are there."""
+        found = map(self._state.layers.get, image.layers)
+        return [layer for layer in found if layer]
+
+    def file_bytes(self, image: Image) -> int:
+        """In files of shared layers."""
+        return sum(layer.size_bytes for layer in self._shared(image))
+
+    def disk_bytes(self, image: Image) -> int:
+        """On disk."""
+        return sum(layer.disk_bytes for layer in self._shared(image))
+
+    def _shared(self, image: Image) -> list[Layer]:
+        return [layer for layer in self.layers(image) if self._images[layer.chain_id] > 1]
 
 
 def created_ns(image: Image) -> int:

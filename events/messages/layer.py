@@ -155,8 +155,10 @@ class LayerApplied(Event, frozen=True, kw_only=True):
     """The layer is complete, verified and on disk."""
 
     TYPE: ClassVar[str] = "layer.applied"
+    SCHEMA: ClassVar[int] = 2
     chain_id: str
     size_bytes: int
+    disk_bytes: int = 0  # 0: nobody counted
 
 
 class LayerApplyFailed(Event, frozen=True, kw_only=True):

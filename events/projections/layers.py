@@ -19,7 +19,8 @@ class Layer(msgspec.Struct, frozen=True, kw_only=True):
     parent: str  # chain id; "" at the bottom
     cache_id: str  # its name on disk
     driver: str
-    size_bytes: int = 0
+    size_bytes: int = 0  # of its files
+    disk_bytes: int = 0  # that it takes on disk
     holders: frozenset[str] = frozenset()
     status: str = "applying"  # applying, ready, removing
     version: int = 0
@@ -29,8 +30,8 @@ def fold(layer: Layer, event: Event) -> Layer | None:
     """The state after an event; None when it is gone."""
     replace = msgspec.structs.replace
     match event:
-        case m.LayerApplied(size_bytes=size_bytes):
-            return replace(layer, status="ready", size_bytes=size_bytes)
+        case m.LayerApplied(size_bytes=size_bytes, disk_bytes=disk_bytes):
+            return replace(layer, status="ready", size_bytes=size_bytes, disk_bytes=disk_bytes or size_bytes)
         case m.LayerApplyFailed() | m.LayerRemoved():
             return None
         case m.LayerHeld(holder=holder):

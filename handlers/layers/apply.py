@@ -105,7 +105,9 @@ async def _make(context: Context, command: m.ApplyLayer, diff_id: str, driver: G
         raise
     answer = m.AppliedLayer(chain_id=requested.chain_id, diff_id=diff_id, size_bytes=unpacked.size_bytes)
     with anyio.CancelScope(shield=True):
-        applied = m.LayerApplied(chain_id=requested.chain_id, size_bytes=unpacked.size_bytes)
+        applied = m.LayerApplied(
+            chain_id=requested.chain_id, size_bytes=unpacked.size_bytes, disk_bytes=unpacked.disk_bytes
+        )
         await context.append(stream, applied, answer=answer)
     return answer
 

@@ -8,6 +8,7 @@ import msgspec
 
 from events.messages.layer import ArchivedChanges, ViewMount
 
+BLOCK_BYTES: Final = 512  # that stat counts in (st_blocks), whatever the file system's are
 NO_OPTIONS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
@@ -16,6 +17,7 @@ class Unpacked(msgspec.Struct, frozen=True, kw_only=True):
 
     diff_id: str  # sha256 of the uncompressed tar
     size_bytes: int  # sum of the regular files' sizes
+    disk_bytes: int  # blocks that all of it takes on disk, as du counts them
 
 
 class Tree(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,6 +1,9 @@
 """Images as the docker CLI loads, lists, names and removes them."""
 
+import io
 import json
+import os
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -66,6 +69,29 @@ def test_an_image_that_is_gone_can_be_loaded_again(engine):
     assert engine.out("images", "-q") == ""
     engine.load_busybox()
     assert engine.out("run", "--rm", "busybox", "echo", "back") == "back"
+
+
+def test_disk_usage_is_what_du_counts(engine):
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as tar:
+        tar.add("/usr/include", "include")
+        for number in range(2000):
+            entry = tarfile.TarInfo(f"small/{number}")
+            entry.size = number % 900
+            tar.addfile(entry, io.BytesIO(os.urandom(entry.size)))
+        same = tarfile.TarInfo("small/same")
+        same.type, same.linkname = tarfile.LNKTYPE, "small/7"
+        tar.addfile(same)
+    engine.docker("import", "-", "many:1", stdin=archive.getvalue())
+    usage = json.loads(
+        engine.inside("curl", "-s", "--unix-socket", str(engine.socket), "http://x/system/df?type=image").stdout
+    )
+    layers = engine.data_root / "overlay2"
+    counted = int(engine.inside("du", "-s", "--block-size=1", str(layers)).stdout.split()[0])
+    assert abs(usage["LayersSize"] - counted) <= counted // 100
+    many = next(image for image in usage["Images"] if image["RepoTags"] == ["many:1"])
+    assert many["Size"] > engine.inspect("many:1")["Size"]
+    engine.docker("rmi", "many:1")
 
 
 def test_what_is_no_archive_is_refused(engine):

@@ -52,7 +52,7 @@ class FakeGraphDriver:
         finally:
             plain.unlink(missing_ok=True)
         self._layers[cache_id] = tree
-        return Unpacked(diff_id=f"sha256:{hashlib.sha256(content).hexdigest()}", size_bytes=size)
+        return Unpacked(diff_id=f"sha256:{hashlib.sha256(content).hexdigest()}", size_bytes=size, disk_bytes=size)
 
     async def create(self, cache_id: str, lineage: Sequence[str], options: Mapping[str, str] = NO_OPTIONS) -> None:
         """See `GraphDriver.create`."""

@@ -110,7 +110,7 @@ class Table:
         self._add(cache_id, lineage)
         await self._pace.pause()
         self._check(cache_id)
-        return Unpacked(diff_id=path, size_bytes=1)
+        return Unpacked(diff_id=path, size_bytes=1, disk_bytes=1)
 
     async def create(self, cache_id: str, lineage: Sequence[str], options: Mapping[str, str] = NO_OPTIONS) -> None:
         """A row."""

@@ -29,11 +29,13 @@ from handlers.layers.drivers.whiteouts import (
     is_overlay_whiteout,
     lstat,
 )
+from handlers.layers.ports import BLOCK_BYTES
 
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _HOST_FAILURES = frozenset(
     (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EPERM, errno.EACCES, errno.ENOMEM, errno.EMFILE)
 )
+_SHORTEST_LINK_ON_DISK = 32  # shorter ones lie in the inode everywhere
 _IN_THE_WAY = (FileExistsError, IsADirectoryError)
 
 
@@ -46,6 +48,8 @@ class Extraction:
         self._lineage = lineage
         self._directory_times: dict[str, int] = {}
         self.size_bytes = 0
+        self._blocks = 0  # of files and links, as stat counts them
+        self._directory_blocks = 0
         self.cleared: list[str] = []  # what stood in the way and was removed
         self._makers: dict[bytes, Callable[[str, tarfile.TarInfo], None]] = {
             tarfile.REGTYPE: self._file,
@@ -59,6 +63,11 @@ class Extraction:
             tarfile.BLKTYPE: self._device,
             tarfile.FIFOTYPE: self._fifo,
         }
+
+    @property
+    def disk_bytes(self) -> int:
+        """What everything that was placed takes on disk, once it is finished."""
+        return (self._blocks + self._directory_blocks) * BLOCK_BYTES
 
     def begin(self) -> None:
         """Give the root the metadata that the lower layers' root has; the archive may say otherwise."""
@@ -85,8 +94,11 @@ class Extraction:
     def finish(self) -> None:
         """Settle the deletion marks, then the directories' times, which every later entry had changed."""
         self._whiteouts.finish()
+        self._directory_blocks = 0 if "" in self._directory_times else os.lstat(".").st_blocks
         for path, time_ns in reversed(self._directory_times.items()):
-            if lstat(path or ".") is not None:  # a later entry may have moved a link on the way
+            found = lstat(path or ".")
+            if found is not None:  # a later entry may have moved a link on the way
+                self._directory_blocks += found.st_blocks
                 os.utime(path or ".", ns=(time_ns, time_ns), follow_symlinks=False)
 
     def _place(self, path: str, entry: tarfile.TarInfo) -> None:
@@ -134,6 +146,7 @@ class Extraction:
         self.cleared.append(path)
         if not stat.S_ISDIR(found.st_mode):
             os.unlink(path)
+            self._blocks -= found.st_blocks if found.st_nlink == 1 else 0
             return
         shutil.rmtree(path)
         gone = [known for known in self._directory_times if known == path or known.startswith(f"{path}/")]
@@ -183,6 +196,7 @@ class Extraction:
             os.fchmod(descriptor, stat.S_IMODE(entry.mode))
             _set_attributes(descriptor, entry)
             _set_time(descriptor, entry)
+            self._blocks += os.fstat(descriptor).st_blocks
         finally:
             os.close(descriptor)
         self.size_bytes += entry.size
@@ -204,6 +218,8 @@ class Extraction:
     def _symbolic_link(self, path: str, entry: tarfile.TarInfo) -> None:
         self._create(path, lambda: os.symlink(entry.linkname, path))
         self._finish_special(path, entry)
+        if len(entry.linkname) >= _SHORTEST_LINK_ON_DISK:
+            self._blocks += os.lstat(path).st_blocks
 
     def _hard_link(self, path: str, entry: tarfile.TarInfo) -> None:
         target = clean(entry.linkname, entry=entry.name)

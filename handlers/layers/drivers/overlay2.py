@@ -22,7 +22,7 @@ from handlers.layers.drivers.project_quota import ProjectQuota
 from handlers.layers.drivers.quota import BadStorageOption, requested_size
 from handlers.layers.drivers.stacked import Stacked
 from handlers.layers.drivers.unpacking import Marks
-from handlers.layers.ports import Tree
+from handlers.layers.ports import BLOCK_BYTES, Tree
 
 _LINKS = "l"
 
@@ -94,6 +94,11 @@ class Overlay2(Stacked):
         super()._make(cache_id)
         with attempt(f"make layer {cache_id}"):
             self._link(cache_id).symlink_to(f"../{cache_id}/diff")
+
+    @override
+    def _around_bytes(self, cache_id: str) -> int:
+        with attempt(f"look at layer {cache_id}"):
+            return super()._around_bytes(cache_id) + self._link(cache_id).lstat().st_blocks * BLOCK_BYTES
 
     @override
     def _stack(self, cache_id: str, lineage: tuple[str, ...]) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import anyio
+import msgspec
 from anyio.to_thread import run_sync
 from typing_extensions import override
 
@@ -26,7 +27,7 @@ from handlers.layers.drivers.depth import check_depth
 from handlers.layers.drivers.lineage import Lineage
 from handlers.layers.drivers.trees import adorn_directory
 from handlers.layers.drivers.unpacking import Marks, unpack
-from handlers.layers.ports import NO_OPTIONS, Origin, Tree, Unpacked
+from handlers.layers.ports import BLOCK_BYTES, NO_OPTIONS, Origin, Tree, Unpacked
 
 UNDO_LIMIT_S = 120.0
 
@@ -56,7 +57,7 @@ class Stacked(ABC):
         check_depth(lineage)
         try:
             await run_sync(self._make, cache_id)
-            return await unpack(
+            unpacked = await unpack(
                 path,
                 offset,
                 length,
@@ -65,6 +66,7 @@ class Stacked(ABC):
                 skeleton=self._skeleton(cache_id),
                 marks=self.marks,
             )
+            return msgspec.structs.replace(unpacked, disk_bytes=unpacked.disk_bytes + self._around_bytes(cache_id))
         except BaseException:
             with anyio.move_on_after(UNDO_LIMIT_S, shield=True):
                 await self.remove(cache_id)
@@ -128,6 +130,11 @@ class Stacked(ABC):
             (self._root / cache_id).mkdir(mode=0o710)
             self._diff(cache_id).mkdir(mode=0o755)
             self._diff(cache_id).chmod(0o755)
+
+    def _around_bytes(self, cache_id: str) -> int:
+        """What the directory around a layer's own takes on disk."""
+        with attempt(f"look at layer {cache_id}"):
+            return (self._root / cache_id).lstat().st_blocks * BLOCK_BYTES
 
     def _create(self, cache_id: str, lineage: tuple[str, ...], size_bytes: int) -> None:
         """Make a read-write layer. A driver whose `_size` may give a number bounds it, too."""

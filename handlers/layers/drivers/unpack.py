@@ -2,8 +2,8 @@
 daemon's powers and its view of the host.
 
 It opens its source, moves its root into the layer's directory, drops what it doesn't need, and extracts. Standard
-input: one JSON object (`Request` in `unpacking.py`). Standard output: one JSON line, `{"diff_id", "size_bytes"}` or
-`{"kind", "message"}`.
+input: one JSON object (`Request` in `unpacking.py`). Standard output: one JSON line, `{"diff_id", "size_bytes",
+"disk_bytes"}` or `{"kind", "message"}`.
 """
 
 import codecs
@@ -24,6 +24,7 @@ from handlers.layers.drivers.extraction import Extraction
 from handlers.layers.drivers.lineage import Lineage
 from handlers.layers.drivers.skeletons import SkeletonWriter
 from handlers.layers.drivers.whiteouts import AufsMarks, Deletions, OverlayMarks, Whiteouts
+from handlers.layers.ports import BLOCK_BYTES
 
 _NEEDED = (
     confinement.CAP_CHOWN,
@@ -77,7 +78,8 @@ def _unpack(request: dict[str, Any]) -> dict[str, str | int]:
     skeleton.finish()
     sync_filesystem("/")
     os.fsync(kept.fileno())  # it may lie on another file system than the layer
-    return {"diff_id": diff_id, "size_bytes": extraction.size_bytes}
+    disk_bytes = extraction.disk_bytes + os.fstat(kept.fileno()).st_blocks * BLOCK_BYTES
+    return {"diff_id": diff_id, "size_bytes": extraction.size_bytes, "disk_bytes": disk_bytes}
 
 
 def _keep_all(skeleton: SkeletonWriter, source: BufferedReader, request: dict[str, Any]) -> SkeletonWriter:
