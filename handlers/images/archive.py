@@ -21,6 +21,12 @@ class Region(msgspec.Struct, frozen=True):
     length: int
 
 
+class Missing(msgspec.Struct, frozen=True):
+    """A file that a manifest speaks of and that isn't in the archive."""
+
+    name: str
+
+
 class Archive(msgspec.Struct, frozen=True):
     """Files and links of an uncompressed tar, by cleaned name."""
 
@@ -41,6 +47,13 @@ class Archive(msgspec.Struct, frozen=True):
                 break
             wanted = self.links[wanted]
         raise NotInArchive(name)
+
+    def find(self, name: str) -> Region | Missing:
+        """A file's place, if it has one."""
+        try:
+            return self.region(name)
+        except NotInArchive:
+            return Missing(name)
 
     def read(self, name: str, limit_bytes: int) -> bytes:
         """A small file's content. Raises NotInArchive, BadImageArchive, CutShort. Blocks."""

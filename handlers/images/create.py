@@ -44,9 +44,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     origin: str
 
 
-def check(plan: Plan) -> None:
-    """Raises BadImageArchive when the configuration speaks of other layers than the archive has."""
-    expected, actual = len(plan.config.rootfs.diff_ids), len(plan.layers)
+def check(config: m.ImageConfig, actual: int) -> None:
+    """Raises BadImageArchive when the configuration speaks of another number of layers than there are."""
+    expected = len(config.rootfs.diff_ids)
     if expected != actual:
         raise BadImageArchive(f"invalid manifest, layers length mismatch: expected {expected}, got {actual}")
 

@@ -12,7 +12,7 @@ import msgspec
 from events import references
 from events.errors import InvalidParameter
 from handlers.images import configuration
-from handlers.images.archive import Archive, Region
+from handlers.images.archive import Archive, Missing, Region
 from handlers.images.errors import BadImageArchive, ContentMismatch
 from handlers.images.platforms import Platform
 
@@ -34,7 +34,7 @@ class ArchivedImage(msgspec.Struct, frozen=True, kw_only=True):
     """An image in an archive: its configuration's exact bytes, where its layers lie, bottom first, and its names."""
 
     config: bytes
-    layers: tuple[Region, ...]
+    layers: tuple[Region | Missing, ...]
     names: tuple[str, ...]  # canonical
 
 
@@ -77,7 +77,7 @@ def _docker_images(archive: Archive) -> Iterator[ArchivedImage]:
             _verify(image.config, f"sha256:{image.config.removeprefix(_BLOBS)}", config)
         yield ArchivedImage(
             config=config,
-            layers=tuple(archive.region(name) for name in image.layers or ()),
+            layers=tuple(archive.find(name) for name in image.layers or ()),
             names=tuple(_tag(text) for text in image.repo_tags or ()),
         )
 

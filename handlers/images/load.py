@@ -1,5 +1,6 @@
 """LoadImages: an archive's images come in, verified, one after the other; those that are here already get names."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -8,11 +9,13 @@ from events import references
 from events.base import Event
 from events.log import Append
 from events.messages import image as m
+from events.projections.layers import Layers, chain_id
 from handlers.context import Context
 from handlers.images import configuration, naming, spool
-from handlers.images.archive import open_archive
+from handlers.images.archive import Missing, Region, open_archive
 from handlers.images.content import ContentStore
 from handlers.images.create import Plan, check, ensure_image
+from handlers.images.errors import NotInArchive
 from handlers.images.layouts import ArchivedImage, read_images
 from handlers.images.platforms import host_platform
 from handlers.kernel.threads import run_long
@@ -30,7 +33,8 @@ async def load_images(
         images = await run_long(lambda: read_images(open_archive(path), host_platform()))
         loaded = m.LoadedImages(lines=())
         for image in images:
-            loading = Loading(plan=_plan(image, path), names=image.names, before=loaded, is_last=image is images[-1])
+            plan = _plan(context.state.layers, image, path)
+            loading = Loading(plan=plan, names=image.names, before=loaded, is_last=image is images[-1])
             loaded = await _take_in(context, loading, content, turns)
     return loaded
 
@@ -44,17 +48,30 @@ class Loading(msgspec.Struct, frozen=True, kw_only=True):
     is_last: bool
 
 
-def _plan(image: ArchivedImage, path: Path) -> Plan:
-    plan = Plan(
+def _plan(layers: Layers, image: ArchivedImage, path: Path) -> Plan:
+    config = configuration.parse(image.config)
+    check(config, len(image.layers))
+    return Plan(
         image_id=configuration.image_id(image.config),
         content=image.config,
-        config=configuration.parse(image.config),
+        config=config,
         source=path,
-        layers=image.layers,
+        layers=tuple(_places(layers, image, config)),
         origin="load",
     )
-    check(plan)
-    return plan
+
+
+def _places(layers: Layers, image: ArchivedImage, config: m.ImageConfig) -> Iterator[Region]:
+    """Where layers lie; as with dockerd one that is here already needn't be in the archive. Raises NotInArchive."""
+    chain = ""
+    for place, diff_id in zip(image.layers, config.rootfs.diff_ids, strict=True):
+        chain = chain_id(chain, diff_id)
+        if not isinstance(place, Missing):
+            yield place
+        elif (known := layers.get(chain)) is not None and known.status == "ready":
+            yield Region(0, 0)
+        else:
+            raise NotInArchive(place.name)
 
 
 async def _take_in(context: Context, loading: Loading, content: ContentStore, turns: Turns) -> m.LoadedImages:

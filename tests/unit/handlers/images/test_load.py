@@ -58,6 +58,27 @@ async def test_several_images_share_layers(host):
     assert base.holders == {one.id, two.id}
 
 
+def squashed(base: SampleImage, image: SampleImage) -> bytes:
+    """As docker-squash writes an image: what it found below it isn't where the manifest says."""
+    tar = TarBuilder().file("top/layer.tar", image.layers[-1]).file("config.json", image.content)
+    layers = [f"blobs/sha256/{digest(layer).removeprefix('sha256:')}" for layer in base.layers]
+    manifest = [{"Config": "config.json", "RepoTags": list(image.names), "Layers": [*layers, "top/layer.tar"]}]
+    return tar.file("manifest.json", json.dumps(manifest)).bytes()
+
+
+async def test_a_layer_that_is_here_needs_not_come_along(host):
+    base, image = sample("base", names=["base:1"]), sample("base", "top", names=["top:1"])
+    absent = f"blobs/sha256/{digest(base.layers[0]).removeprefix('sha256:')}: no such file in the archive"
+    with pytest.raises(InvalidParameter) as refusal:
+        await host.load_bytes(squashed(base, image))
+    assert str(refusal.value) == absent
+    assert await host.kept() == (0, 0, 0)
+    await host.load(base)
+    assert await host.load_bytes(squashed(base, image)) == ("Loaded image: top:1",)
+    await host.remove("base:1")
+    assert await host.kept() == (1, 2, 1)
+
+
 async def test_loading_again_changes_nothing_but_the_story(host):
     image = sample("base", names=["busybox:latest"])
     first = await host.load(image)
@@ -180,7 +201,10 @@ BAD = {
         docker_archive_with(b'{"rootfs": {"type": "layers", "diff_ids": ["sha256:0"]}}'),
         "layers length mismatch: expected 1, got 0",
     ),
-    "layer that isn't there": (docker_archive_with(EMPTY_CONFIG, Layers=["a/layer.tar"]), "a/layer.tar: no such file"),
+    "layer that isn't there": (
+        docker_archive_with(b'{"rootfs": {"type": "layers", "diff_ids": ["sha256:0"]}}', Layers=["a/layer.tar"]),
+        "a/layer.tar: no such file",
+    ),
     "bad tag": (docker_archive_with(EMPTY_CONFIG, RepoTags=["Bad:1"]), "must be lowercase"),
     "tag without a tag": (docker_archive_with(EMPTY_CONFIG, RepoTags=["x"]), 'invalid tag "x"'),
     "another layer than promised": (docker_archive(WRONG_LAYER), "invalid diffID for layer"),
