@@ -153,6 +153,8 @@ def _header(part: Member) -> bytes:
     """The same for the same content: no time, no user."""
     entry = tarfile.TarInfo(part.name)
     entry.size, entry.mode = part.size, 0o644
-    if part.name.endswith("/"):
+    if part.link:
+        entry.type, entry.mode, entry.linkname = tarfile.SYMTYPE, 0o777, part.link
+    elif part.name.endswith("/"):
         entry.type, entry.mode = tarfile.DIRTYPE, 0o755
     return entry.tobuf(tarfile.PAX_FORMAT)

@@ -34,9 +34,10 @@ class SavedImage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Member(msgspec.Struct, frozen=True, kw_only=True):
-    """A file of the archive: `content`, or a layer's tar. A name that ends with a slash is a directory."""
+    """A file of the archive: `content`, or a layer's tar, or a link. A name that ends with a slash is a directory."""
 
     name: str
+    link: str = ""  # what it is a symbolic link to
     size: int = 0
     content: bytes = b""
     layer: Layer | None = None
@@ -100,8 +101,15 @@ def members(images: Sequence[SavedImage], sizes: Mapping[str, int]) -> tuple[Mem
         Member(name="blobs/"),
         Member(name=_BLOBS),
         *(blobs[name] for name in sorted(blobs)),
+        *(old for name in sorted(blobs) if blobs[name].layer for old in _old_form(name)),
         *(_file(name, msgspec.json.encode(content)) for name, content in files.items()),
     )
+
+
+def _old_form(path: str) -> tuple[Member, Member]:
+    """A layer where `repositories` says that it is; tools that go by an engine's version look there."""
+    place = path.removeprefix(_BLOBS)
+    return Member(name=f"{place}/"), Member(name=f"{place}/layer.tar", link=f"../{path}")
 
 
 def _file(name: str, content: bytes) -> Member:

@@ -39,6 +39,7 @@ def test_both_forms():
         "1", "2", None,
     ]  # fmt: skip
     top = "d" * 64
+    assert found[f"{top}/layer.tar"].link == f"../blobs/sha256/{top}"
     assert json.loads(found["repositories"].content) == {"box": {"1": top}, "reg:5000/a/b": {"2": top}}
 
 
