@@ -12,10 +12,12 @@ from tests.fakes.image_archives import sample
 from tests.faults import Fault, FaultyProxy
 from tests.registries import Registry
 from tests.tokens import PASSWORD, REFRESH, USER, TokenServer
+from tests.tunnels import TunnelProxy, Wanted
 from tests.unit.daemon.http.certificates import Authority
 
 pytestmark = pytest.mark.root
 PULL_S = 120.0
+UNTUNNELLED, PROXY_USER = "10.99.77.11", "me:pass"
 INSECURE, SECURE, UNKNOWN = "10.99.77.1", "10.99.77.9", "10.99.77.10"
 HASH_OF_SECRET = "$2y$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a"
 
@@ -53,6 +55,7 @@ class World:
         self.token = self.registry("token", auth=self.tokens.settings(), storage=self.shared_storage())
         self.insecure = self.registry("insecure", INSECURE, storage=self.shared_storage())
         self.proxy = self.kept(FaultyProxy(self.engine.namespace, self.insecure))
+        self.tunnels = self.kept(TunnelProxy(self.engine.namespace, PROXY_USER))
         self.secure = self.tls_registry("secure", SECURE)
         self.unknown = self.tls_registry("unknown", UNKNOWN)
         place = directory / "certs.d" / self.secure.address
@@ -64,7 +67,11 @@ class World:
         configuration = {
             "registry-mirrors": ["http://127.0.0.1:1/", f"http://{self.mirror.address}/"],
             "insecure-registries": [f"{INSECURE}/32"],
-            "proxies": {"http-proxy": f"http://{self.proxy.address}", "no-proxy": "127.0.0.1"},
+            "proxies": {
+                "http-proxy": f"http://{self.proxy.address}",
+                "https-proxy": f"http://{PROXY_USER}@{self.tunnels.address}",
+                "no-proxy": f"127.0.0.1,{UNKNOWN}/32,docker.io",
+            },
         }
         (directory / "daemon.json").write_text(json.dumps(configuration))
         self.plain.put_image("library/hub:1", sample("from the mirror"))
@@ -196,14 +203,23 @@ def test_an_insecure_registry_goes_through_the_proxy(world):
     assert asked[0].path.startswith(f"http://{world.insecure.address}/")
 
 
-def test_a_registry_with_an_authority_and_a_client_certificate_of_its_own(world):
+def test_a_registry_with_a_certificate_and_an_authority_of_its_own_through_a_tunnel(world):
+    world.tunnels.wanted.clear()
     world.succeeds(f"{world.secure.address}/team/app")
+    assert set(world.tunnels.wanted) == {Wanted(world.secure.address, PROXY_USER)}
 
 
-def test_a_registry_that_nobody_vouches_for(world):
+def test_a_proxy_that_lets_nobody_through(world):
+    status, said = world.pull(f"{UNTUNNELLED}:5000/team/app")
+    assert (status, said) == (500, f'Get "https://{UNTUNNELLED}:5000/v2/": Bad Gateway')
+
+
+def test_a_registry_that_nobody_vouches_for_and_that_no_proxy_is_for(world):
+    world.tunnels.wanted.clear()
     status, said = world.pull(f"{world.unknown.address}/team/app")
     assert status == 500
     assert said.startswith(f'Get "https://{world.unknown.address}/v2/": tls: failed to verify certificate: x509')
+    assert world.tunnels.wanted == []
 
 
 # ---- questions

@@ -39,6 +39,8 @@ def _by_kind(error: httpx2.TransportError, target: str) -> str:
     match error:
         case httpx2.ConnectTimeout():
             return f"dial tcp {target}: i/o timeout"
+        case httpx2.ProxyError():
+            return str(error).lstrip("0123456789 ")  # the status of what it answered
         case httpx2.TimeoutException():
             return _TIMEOUT
         case httpx2.RemoteProtocolError() | httpx2.ReadError():

@@ -118,7 +118,7 @@ def unreachable(method: str, url: str) -> Iterator[None]:
         yield
     except httpx2.TransportError as error:
         shown = url
-        if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout) and "/v2/" in url:
+        if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.ProxyError) and "/v2/" in url:
             shown = url[: url.index("/v2/") + len("/v2/")]  # nothing was asked yet
         raise RegistryUnreachable(method, shown, reason_of(error, url), is_final=is_of_tls(error)) from error
     except (httpx2.InvalidURL, httpx2.HTTPError, httpx2.StreamError) as error:
