@@ -15,6 +15,7 @@ from daemon.api.answers import as_json, as_lines, empty
 from daemon.api.commands import send
 from daemon.api.engine import Engine
 from daemon.api.image_filters import KEYS, Row, select
+from daemon.api.manifests import inspected_manifests, listed_manifests
 from daemon.api.platforms import check_image, check_load, check_removal
 from daemon.http.messages import Answer, Request
 from daemon.http.query import boolean, filters, text
@@ -36,20 +37,22 @@ async def list_images(engine: Engine, request: Request) -> Answer:
     found = select(engine.state, wanted, engine.clock.now_ns(), intermediate=boolean(request.query, "all"))
     with_shared = request.version >= (1, 42) and boolean(request.query, "shared-size")
     shared = SharedSizes(engine.state) if with_shared else None
-    return as_json([_entry(engine, request, row, shared) for row in found])
+    return as_json([await _entry(engine, request, row, shared) for row in found])
 
 
-def _entry(engine: Engine, request: Request, row: Row, shared: SharedSizes | None) -> dict[str, object]:
+async def _entry(engine: Engine, request: Request, row: Row, shared: SharedSizes | None) -> dict[str, object]:
     containers = len(engine.state.images.users(row.image.id)) if request.version >= (1, 51) else -1
     entry = summary(row.image, engine.state, containers, request.version, (row.tags, row.digests))
-    return entry | ({"SharedSize": shared.file_bytes(row.image)} if shared else {})
+    entry |= {"SharedSize": shared.file_bytes(row.image)} if shared else {}
+    return entry | await listed_manifests(engine, request, row.image)
 
 
 async def inspect_image(engine: Engine, request: Request) -> Answer:
     """`GET /images/{name}/json`."""
     image = find_image(engine.state.images, request.parameters["name"])
+    manifests = await inspected_manifests(engine, request, image)
     check_image(request, image, since=(1, 49))
-    return as_json(inspection(image, engine.state, engine.layout, request.version))
+    return as_json(inspection(image, engine.state, engine.layout, request.version) | manifests)
 
 
 async def image_history(engine: Engine, request: Request) -> Answer:

@@ -1,7 +1,6 @@
 """The platforms that clients ask for; without it `--platform` would be taken and ignored.
 
-Every image is here for one platform, so one can only be asked whether it is that. Asking for `manifests` changes
-nothing: like Docker's own store without containerd, this one keeps none.
+Every image is here for one platform, so one can only be asked whether it is that.
 """
 
 from collections.abc import Sequence
@@ -39,7 +38,7 @@ def check_image(request: Request, image: Image, since: tuple[int, int]) -> None:
     Raises InvalidParameter, and OtherPlatform for an image for something else.
     """
     if request.version >= since and (wanted := text(request.query, "platform")):
-        platform, actual = _decoded(wanted), _platform(image)
+        platform, actual = _decoded(wanted), platform_of(image)
         if not actual.fits(platform):
             raise OtherPlatform(request.parameters["name"], actual, platform)
 
@@ -49,7 +48,7 @@ def check_removal(request: Request, image: Image) -> None:
     asked: Sequence[str] = request.query.get("platforms", ()) if request.version >= (1, 50) else ()
     wanted = [_decoded(sent) for sent in asked if sent]
     for platform in wanted:
-        if not (actual := _platform(image)).fits(platform):
+        if not (actual := platform_of(image)).fits(platform):
             reason = str(OtherPlatform(request.parameters["name"], actual, platform))
             raise InvalidParameter(reason)  # a forced removal takes "not found" for done
 
@@ -65,12 +64,13 @@ def check_saving(request: Request, image: Image) -> None:
     """`platform` of a save (API 1.48): an image is there for one. Raises InvalidParameter, OtherPlatform."""
     asked: Sequence[str] = request.query.get("platform", ()) if request.version >= (1, 48) else ()
     wanted = [_decoded(sent) for sent in asked if sent]
-    actual = _platform(image)
+    actual = platform_of(image)
     if wanted and not any(actual.fits(platform) for platform in wanted):
         raise OtherPlatform(image.references[0] if image.references else image.id, actual, wanted[0])
 
 
-def _platform(image: Image) -> Platform:
+def platform_of(image: Image) -> Platform:
+    """What an image is for."""
     config = image.config
     return Platform(os=config.os or "linux", architecture=config.architecture, variant=config.variant)
 

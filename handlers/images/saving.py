@@ -16,7 +16,7 @@ from events.projections.layers import Layer
 
 _BLOBS = "blobs/sha256/"
 _INDEX = "application/vnd.oci.image.index.v1+json"
-_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 _CONFIG = "application/vnd.oci.image.config.v1+json"
 _LAYER = "application/vnd.oci.image.layer.v1.tar"
 _NAME = "io.containerd.image.name"
@@ -41,6 +41,20 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
     size: int = 0
     content: bytes = b""
     layer: Layer | None = None
+
+
+class Described(msgspec.Struct, frozen=True, kw_only=True):
+    """A document as a descriptor tells of it."""
+
+    digest: str
+    size: int
+
+
+def manifest_of(config: bytes, layers: Sequence[tuple[str, int]]) -> Described:
+    """The OCI manifest that an image is saved with; `layers` are diff ids and sizes of their tars, bottom first."""
+    digest = f"sha256:{hashlib.sha256(config).hexdigest()}"
+    content = _manifest(digest, len(config), [_descriptor(diff_id, size) for diff_id, size in layers])
+    return Described(digest=f"sha256:{hashlib.sha256(content).hexdigest()}", size=len(content))
 
 
 def chosen(images: Images, asked: Iterable[str]) -> dict[str, tuple[str, ...]]:
@@ -129,14 +143,18 @@ def _blob(blobs: dict[str, Member], content: bytes) -> str:
 def _layer(blobs: dict[str, Member], layer: Layer, size: int) -> Json:
     path = _path(layer.diff_id)
     blobs[path] = Member(name=path, size=size, layer=layer)
-    return {"mediaType": _LAYER, "digest": layer.diff_id, "size": size}
+    return _descriptor(layer.diff_id, size)
+
+
+def _descriptor(diff_id: str, size: int) -> Json:
+    return {"mediaType": _LAYER, "digest": diff_id, "size": size}
 
 
 def _manifest(config: str, size: int, layers: list[Json]) -> bytes:
     return msgspec.json.encode(
         {
             "schemaVersion": 2,
-            "mediaType": _MANIFEST,
+            "mediaType": MANIFEST_TYPE,
             "config": {"mediaType": _CONFIG, "digest": config, "size": size},
             "layers": layers,
         }
@@ -144,7 +162,7 @@ def _manifest(config: str, size: int, layers: list[Json]) -> bytes:
 
 
 def _index_entries(manifest: str, size: int, names: Sequence[str]) -> list[Json]:
-    entry: Json = {"mediaType": _MANIFEST, "digest": manifest, "size": size}
+    entry: Json = {"mediaType": MANIFEST_TYPE, "digest": manifest, "size": size}
     if not names:
         return [entry]
     return [entry | {"annotations": {_NAME: name, _REFERENCE_NAME: references.parse(name).tag}} for name in names]

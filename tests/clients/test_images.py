@@ -5,6 +5,7 @@ import json
 import os
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -83,15 +84,43 @@ def test_disk_usage_is_what_du_counts(engine):
         same.type, same.linkname = tarfile.LNKTYPE, "small/7"
         tar.addfile(same)
     engine.docker("import", "-", "many:1", stdin=archive.getvalue())
-    usage = json.loads(
-        engine.inside("curl", "-s", "--unix-socket", str(engine.socket), "http://x/system/df?type=image").stdout
-    )
+    usage = asked(engine, "/system/df?type=image")
     layers = engine.data_root / "overlay2"
     counted = int(engine.inside("du", "-s", "--block-size=1", str(layers)).stdout.split()[0])
     assert abs(usage["LayersSize"] - counted) <= counted // 100
     many = next(image for image in usage["Images"] if image["RepoTags"] == ["many:1"])
     assert many["Size"] > engine.inspect("many:1")["Size"]
     engine.docker("rmi", "many:1")
+
+
+def asked(engine, path: str) -> Any:
+    """What the API answers."""
+    return json.loads(engine.inside("curl", "-s", "--unix-socket", str(engine.socket), f"http://x{path}").stdout)
+
+
+def test_manifests_are_those_of_saved_images(engine):
+    archive = io.BytesIO(engine.docker("save", "busybox").stdout)
+    with tarfile.open(fileobj=archive) as tar:
+        index = tar.extractfile("index.json")
+        assert index is not None
+        (described,) = json.load(index)["manifests"]
+    container = engine.out("create", "--name", "user", "busybox")
+    (entry,) = asked(engine, "/v1.47/images/json?manifests=1")
+    (manifest,) = entry["Manifests"]
+    assert manifest["Descriptor"] == {key: described[key] for key in ("mediaType", "digest", "size")}
+    assert (manifest["ID"], manifest["Kind"], manifest["Available"]) == (described["digest"], "image", True)
+    assert manifest["ImageData"]["Containers"] == [container]
+    assert manifest["ImageData"]["Platform"] == {"architecture": "amd64", "os": "linux"}
+    assert manifest["Size"]["Total"] > manifest["ImageData"]["Size"]["Unpacked"] > entry["Size"]
+    assert asked(engine, "/v1.48/images/busybox/json?manifests=1")["Manifests"] == [manifest]
+    for quiet in ("/v1.47/images/busybox/json?manifests=1", "/v1.48/images/busybox/json"):
+        assert "Manifests" not in asked(engine, quiet)
+    for quiet in ("/v1.46/images/json?manifests=1", "/v1.47/images/json"):
+        assert "Manifests" not in asked(engine, quiet)[0]
+    platform = "%7B%22os%22:%22linux%22,%22architecture%22:%22amd64%22%7D"
+    refused = asked(engine, f"/v1.49/images/busybox/json?manifests=1&platform={platform}")
+    assert refused["message"] == "conflicting options: manifests and platform options cannot both be set"
+    engine.docker("rm", "user")
 
 
 def test_what_is_no_archive_is_refused(engine):
