@@ -12,6 +12,7 @@ from daemon.flags import ConfigurationInvalid
 from daemon.log_repair import repair_log
 from events.errors import EngineError, first_error
 from events.log import LogBroken, NewerLog
+from handlers.kernel.memory import share_one_area
 
 FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
@@ -29,6 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if configuration.given.get("repair"):
             sys.stdout.writelines(f"{line}\n" for line in repair_log(configuration))
             return 0
+        share_one_area()
         anyio.run(run, configuration, backend_options={"use_uvloop": True})
     except (Exception, BaseExceptionGroup) as failure:
         error = first_error(failure)

@@ -59,6 +59,7 @@ from events.sqlite_log import SqliteLog
 from handlers.context import RandomIds, Services, SystemClock
 from handlers.exec.drivers.ps import ProcessTable
 from handlers.instance import Instance
+from handlers.kernel.memory import give_back
 from handlers.progress import Progress
 from handlers.registry import table
 
@@ -309,6 +310,7 @@ class Daemon:
         server = Server(routes(engine), common_headers=common_headers(), on_unrouted=on_unrouted)
         await tasks.start(server.serve, self._listeners)
         notifier.ready()
+        give_back()
         LOGGER.info("the engine serves on %s", ", ".join(listener.address for listener in self._listeners))
         broken: list[LogBroken] = []
         async with anyio.create_task_group() as serving:
