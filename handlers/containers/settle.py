@@ -23,30 +23,25 @@ async def take_down(context: Context, c: Container) -> tuple[str, ...]:
         partial(_down_process, context, c, leftovers),
         partial(_attempt, context, DisconnectSandbox(container_id=c.id), leftovers),
     )
+    for point in reversed(c.mounts):
+        if point.type == "volume":
+            await _attempt(context, UnmountVolume(name=point.name, container_id=c.id), leftovers)
     return tuple(leftovers)
 
 
 async def _down_process(context: Context, c: Container, leftovers: list[str]) -> None:
     process = partial(_attempt, context, DeleteProcess(container_id=c.id), leftovers)
-    file_systems = partial(_down_file_systems, context, c, leftovers)
+    layer = partial(_attempt, context, UnmountContainerLayer(container_id=c.id), leftovers)
     if _uses_no_file_system(c):
-        await together(process, file_systems)
+        await together(process, layer)
     else:
         await process()
-        await file_systems()
+        await layer()
 
 
 def _uses_no_file_system(c: Container) -> bool:
     """Whether its end was seen, and with it that of all others in a pid namespace of its own."""
     return c.observed_run == c.run and not c.host.pid_mode
-
-
-async def _down_file_systems(context: Context, c: Container, leftovers: list[str]) -> None:
-    """When no process keeps them busy any more."""
-    for point in reversed(c.mounts):
-        if point.type == "volume":
-            await _attempt(context, UnmountVolume(name=point.name, container_id=c.id), leftovers)
-    await _attempt(context, UnmountContainerLayer(container_id=c.id), leftovers)
 
 
 async def _attempt(context: Context, command: Command[None], leftovers: list[str]) -> None:
