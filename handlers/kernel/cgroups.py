@@ -9,7 +9,7 @@ import itertools
 import os
 import re
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -36,6 +36,11 @@ class Hierarchy(msgspec.Struct, frozen=True, kw_only=True):
     mount_point: str
     root: str  # the group that is mounted there
     controllers: frozenset[str]
+
+    def place(self, path: str) -> str:
+        """The directory of the group at a path."""
+        below = path if self.root == "/" else f"/{os.path.relpath(path, self.root)}"
+        return f"{self.mount_point}{below}"
 
 
 def hierarchies() -> tuple[Hierarchy, ...]:
@@ -189,20 +194,14 @@ def _kill_member(pid: int, place: str, found: Iterable[Hierarchy]) -> None:
     handle = ProcessHandle.open(pid)
     if handle is not None:
         with handle:
-            now = _directories(pid, found).values()
+            now = _directories(_memberships(pid), found).values()
             if any(directory == place or directory.startswith(f"{place}/") for directory in now):
                 handle.send(signal.SIGKILL)
 
 
 def at(path: str, found: Iterable[Hierarchy]) -> Group:
     """The group of an absolute path such as /shiplog/<id>, which every hierarchy has at the same place."""
-    return Group(
-        directories={
-            controller: f"{h.mount_point}/{os.path.relpath(path, h.root)}"
-            for h in found
-            for controller in (h.controllers or {""})
-        }
-    )
+    return Group(directories={controller: h.place(path) for h in found for controller in (h.controllers or {""})})
 
 
 def give_realtime(path: str, runtime_us: int, period_us: int, found: Iterable[Hierarchy]) -> None:
@@ -227,12 +226,9 @@ def of_process(pid: int, found: Iterable[Hierarchy]) -> Group:
 
     Hierarchies where it is in the root, or where this process is too, are left out, so that nobody harms those.
     """
-    hierarchies_found = tuple(found)
-    ours = _directories(os.getpid(), hierarchies_found)
-    theirs = _directories(pid, hierarchies_found)
-    return Group(
-        directories={controller: place for controller, place in theirs.items() if ours.get(controller) != place}
-    )
+    ours, theirs = _memberships(os.getpid()), _memberships(pid)
+    own = {controller: path for controller, path in theirs.items() if ours.get(controller) != path}
+    return Group(directories=_directories(own, found))
 
 
 def ease_next_move() -> None:
@@ -246,20 +242,18 @@ def ease_next_move() -> None:
         for controller in h.controllers or {""}:
             if controller in path:
                 with suppress(OSError):  # no more than an attempt
-                    place = f"{h.mount_point}/{os.path.relpath(path[controller], h.root)}"
-                    Path(place, "cgroup.procs").write_text(str(os.getpid()))
+                    Path(h.place(path[controller]), "cgroup.procs").write_text(str(os.getpid()))
                 return
 
 
-def _directories(pid: int, found: Iterable[Hierarchy]) -> dict[str, str]:
-    """Controller -> directory of the group that a process is in, unless that is the root."""
-    paths = _memberships(pid)
+def _directories(paths: Mapping[str, str], found: Iterable[Hierarchy]) -> dict[str, str]:
+    """Controller -> directory of the group at a path, unless that is the root."""
     directories = {}
     for h in found:
         for controller in h.controllers or {""}:
             path = paths.get(controller, "/")
             if path != "/" and not path.startswith("/.."):
-                directories[controller] = f"{h.mount_point}/{os.path.relpath(path, h.root)}"
+                directories[controller] = h.place(path)
     return directories
 
 

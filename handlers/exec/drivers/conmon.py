@@ -4,7 +4,6 @@ import contextlib
 import os
 import shutil
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -33,7 +32,6 @@ from handlers.kernel.calls import attempt
 from handlers.kernel.mounts import MountFlag, mount
 from handlers.kernel.pidfd import ProcessHandle, boot_id, start_time
 from handlers.kernel.threads import run_long
-from handlers.together import beside
 
 CONFIGURATION = "config.json"  # of a bundle, by the OCI runtime specification
 CREATE_TIMEOUT_S = 60.0
@@ -58,7 +56,7 @@ class _Waiting:
 
     def __init__(
         self,
-        run: int,
+        known: record.Record,
         directory: Path,
         launched: monitor.Launch,
         sync: monitor.Pipe,
@@ -66,13 +64,32 @@ class _Waiting:
         configuration: AwaitedFile | None,
         opened: ExitStack,
     ) -> None:
-        self.run, self.directory, self.launched, self.sync = run, directory, launched, sync
+        self.known, self.directory, self.launched, self.sync = known, directory, launched, sync
         self._start, self._configuration, self._opened = start, configuration, opened
 
     def complete(self, plan: ProcessPlan) -> None:
-        """Write what the runtime is to make. Blocking."""
-        _note_cgroups_path(self.directory, plan)
+        """Write what the runtime is to make, and first where it makes the control group. Blocking."""
+        path = msgspec.json.decode(plan.specification, type=_Outline).linux.cgroups_path
+        self._write(msgspec.structs.replace(self.known, cgroups_path=path))
         write_private(self.directory / CONFIGURATION, plan.specification)
+
+    def remember(self, pid: int, conmon: ProcessHandle) -> None:
+        """Write what was made."""
+        known = msgspec.structs.replace(
+            self.known,
+            pid=pid,
+            pid_started=start_time(pid),
+            monitor_pid=conmon.pid,
+            monitor_started=conmon.started,
+            cgroup=cgroups.of_process(pid, cgroups.known_hierarchies()),
+        )
+        self._write(known)
+
+    def _write(self, known: record.Record) -> None:
+        """Raises SystemFailure when it was removed while its process was made."""
+        with attempt(f"note what is known of container {known.container_id}"):
+            record.write(self.directory, known)
+        self.known = known
 
     def begin(self) -> None:
         """Say the word to a conmon that waits for it."""
@@ -126,16 +143,18 @@ class ConmonRuntime(OutputFiles):
 
     async def prepare(self, outline: ProcessOutline) -> None:
         """Make the bundle and start conmon and, where that can wait for its configuration, the runtime."""
+        monitor.ease_next_move()
         await self.delete(outline.container_id)
         try:
             with attempt(f"prepare container {outline.container_id}"):
-                directory = await anyio.to_thread.run_sync(_prepare, self._layout, outline)
-            self._waiting[outline.container_id] = await self._launch(outline, directory)
+                known = await anyio.to_thread.run_sync(_prepare, self._layout, outline)
+            self._waiting[outline.container_id] = await self._launch(outline, known)
         except BaseException:
             await self._clean_up(outline.container_id)
             raise
 
-    async def _launch(self, outline: ProcessOutline, directory: Path) -> "_Waiting":
+    async def _launch(self, outline: ProcessOutline, known: record.Record) -> "_Waiting":
+        directory = self._layout.run(outline.container_id)
         with ExitStack() as opened:
             sync, start = opened.enter_context(monitor.pipes(2))
             configuration = None
@@ -147,7 +166,7 @@ class ConmonRuntime(OutputFiles):
             inherit = (sync.read_end, sync.write_end, start.read_end)
             environment = {"_OCI_SYNCPIPE": str(sync.write_end), "_OCI_STARTPIPE": str(start.read_end)}
             launched = await monitor.launch(self._arguments(outline, directory), directory, environment, inherit)
-            return _Waiting(outline.run, directory, launched, sync, start, configuration, opened.pop_all())
+            return _Waiting(known, directory, launched, sync, start, configuration, opened.pop_all())
 
     async def _clean_up(self, container_id: str) -> None:
         with anyio.CancelScope(shield=True), anyio.move_on_after(_CLEANUP_TIMEOUT_S):
@@ -156,11 +175,12 @@ class ConmonRuntime(OutputFiles):
     async def create(self, plan: ProcessPlan) -> LiveProcess:
         """Up to the point where the process waits for its start. Raises StartError, with nothing left behind."""
         waiting = self._waiting.get(plan.container_id)
-        if waiting is None or waiting.run != plan.run:
+        if waiting is None or waiting.known.run != plan.run:
             await self.prepare(plan)
+        monitor.ease_next_move()  # again: what was mounted meanwhile may have taken its time
         try:
             await self._profile.ensure(plan.apparmor_profile)
-            live = await beside(monitor.ease_next_move, partial(self._make, plan))
+            live = await self._make(plan)
         except BaseException as error:
             await self._clean_up(plan.container_id)
             if isinstance(error, monitor.RuntimeRefused):
@@ -178,7 +198,7 @@ class ConmonRuntime(OutputFiles):
                 await waiting.hand_over(plan, conmon)
                 what = f"creating container {plan.container_id}"
                 pid = await monitor.bounded(CREATE_TIMEOUT_S, waiting.sync, conmon, what)
-                _remember(waiting.directory, pid, conmon)
+                waiting.remember(pid, conmon)
                 return LiveProcess(pid=pid, monitor_pid=conmon.pid, started=False)
 
     def _arguments(self, plan: ProcessOutline, directory: Path) -> list[str]:
@@ -380,7 +400,7 @@ class ConmonRuntime(OutputFiles):
         return group
 
 
-def _prepare(layout: Layout, plan: ProcessOutline) -> Path:
+def _prepare(layout: Layout, plan: ProcessOutline) -> record.Record:
     """Make the bundle. It appears with its record in it, so that whatever exists can be found and removed."""
     staging, directory = layout.staging(plan.container_id), layout.run(plan.container_id)
     for place in (staging, staging / "persist", staging / "e"):
@@ -406,29 +426,4 @@ def _prepare(layout: Layout, plan: ProcessOutline) -> Path:
         options = f"mode=1777,size={plan.shared_memory_bytes}"
         flags = MountFlag.NO_SUID | MountFlag.NO_EXEC | MountFlag.NO_DEVICES
         mount("shm", str(place), filesystem="tmpfs", flags=flags, options=options)
-    return directory
-
-
-def _note_cgroups_path(directory: Path, plan: ProcessPlan) -> None:
-    """The record tells of the control group before anybody makes it."""
-    path = msgspec.json.decode(plan.specification, type=_Outline).linux.cgroups_path
-    record.write(directory, msgspec.structs.replace(_fresh(directory), cgroups_path=path))
-
-
-def _fresh(directory: Path) -> record.Record:
-    fresh = record.read(directory)
-    if fresh is None:
-        raise SystemFailure(f"{directory} was removed while its process was made")
     return fresh
-
-
-def _remember(directory: Path, pid: int, conmon: ProcessHandle) -> None:
-    known = msgspec.structs.replace(
-        _fresh(directory),
-        pid=pid,
-        pid_started=start_time(pid),
-        monitor_pid=conmon.pid,
-        monitor_started=conmon.started,
-        cgroup=cgroups.of_process(pid, cgroups.known_hierarchies()),
-    )
-    record.write(directory, known)

@@ -1,7 +1,7 @@
 """Processes run in a container that runs: a conmon, a directory and an exit file of its own for each."""
 
+import contextlib
 import shutil
-from functools import partial
 from pathlib import Path
 
 import anyio
@@ -18,7 +18,6 @@ from handlers.exec.drivers.waits import Waits
 from handlers.exec.ports import ExecPlan, ExitStatus, LiveProcess
 from handlers.kernel.calls import attempt
 from handlers.kernel.pidfd import ProcessHandle, boot_id, start_time
-from handlers.together import beside
 
 EXEC_TIMEOUT_S = 60.0
 _CLEANUP_TIMEOUT_S = 20.0
@@ -46,10 +45,11 @@ class Execs:
         """Run it. Raises StartError and SystemFailure, with nothing left behind."""
         directory = self._layout.exec(plan.container_id, plan.exec_id)
         session = self._sessions.get(plan.exec_id) if plan.attached else None
+        monitor.ease_next_move()
         with attempt(f"prepare exec {plan.exec_id}"):
-            await anyio.to_thread.run_sync(_prepare, directory, plan)
+            known = await anyio.to_thread.run_sync(_prepare, directory, plan)
         try:
-            return await beside(monitor.ease_next_move, partial(self._launch, plan, directory, session))
+            return await self._launch(plan, known, session)
         except BaseException as error:
             if session is not None:
                 session.failed()
@@ -59,7 +59,8 @@ class Execs:
                 raise refusals.of_exec(error.text) from error
             raise
 
-    async def _launch(self, plan: ExecPlan, directory: Path, session: ExecSession | None) -> LiveProcess:
+    async def _launch(self, plan: ExecPlan, known: record.Record, session: ExecSession | None) -> LiveProcess:
+        directory = self._layout.exec(plan.container_id, plan.exec_id)
         with monitor.pipes(3) as (sync, start, attach):
             environment = {"_OCI_SYNCPIPE": str(sync.write_end)}
             inherit = [sync.read_end, sync.write_end]  # conmon dies if nobody holds the read end when it writes
@@ -75,7 +76,7 @@ class Execs:
                     session.connected(connect(directory), terminal=plan.terminal)
                     start.write()
                 pid = await monitor.bounded(EXEC_TIMEOUT_S, sync, conmon, f"exec {plan.exec_id}")
-                _remember(directory, pid, conmon)
+                _remember(directory, known, pid, conmon)
                 return LiveProcess(pid=pid, monitor_pid=conmon.pid)
 
     def _arguments(self, plan: ExecPlan, directory: Path, *, attached: bool) -> list[str]:
@@ -151,7 +152,7 @@ class Execs:
                 await monitor.see_off(handle)
 
 
-def _prepare(directory: Path, plan: ExecPlan) -> None:
+def _prepare(directory: Path, plan: ExecPlan) -> record.Record:
     if not directory.parent.is_dir():
         raise SystemFailure(f"container {plan.container_id} is not running")
     shutil.rmtree(directory, ignore_errors=True)
@@ -169,15 +170,15 @@ def _prepare(directory: Path, plan: ExecPlan) -> None:
     specification = directory / "process.json"
     specification.touch(mode=0o600)
     specification.write_bytes(plan.process)
+    return fresh
 
 
-def _remember(directory: Path, pid: int, conmon: ProcessHandle) -> None:
-    fresh = record.read(directory)
-    if fresh is not None:
-        known = msgspec.structs.replace(
-            fresh, pid=pid, pid_started=start_time(pid), monitor_pid=conmon.pid, monitor_started=conmon.started
-        )
-        record.write(directory, known)
+def _remember(directory: Path, known: record.Record, pid: int, conmon: ProcessHandle) -> None:
+    made = msgspec.structs.replace(
+        known, pid=pid, pid_started=start_time(pid), monitor_pid=conmon.pid, monitor_started=conmon.started
+    )
+    with contextlib.suppress(FileNotFoundError):  # it was short, and its container is gone already
+        record.write(directory, made)
 
 
 async def _drain_after(found: record.Record, session: ExecSession) -> None:

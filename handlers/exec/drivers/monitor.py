@@ -5,13 +5,13 @@ Manual: conmon(8). What its pipes say, and when, was measured; see the comments.
 
 import os
 import signal
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
 
 import anyio
-import anyio.to_thread
 import msgspec
 
 from events.errors import SystemFailure
@@ -182,6 +182,9 @@ async def see_off(handle: ProcessHandle, *, at_once: bool = False) -> None:
             raise SystemFailure(f"process {handle.pid} could not be ended")
 
 
-async def ease_next_move() -> None:
-    """To be run beside a launch: the runtime's move of the new process into its control groups waits less then."""
-    await anyio.to_thread.run_sync(cgroups.ease_next_move)
+def ease_next_move() -> None:
+    """To be called some milliseconds before a runtime moves a new process into its control groups: it waits less then.
+
+    Nobody waits for this: a thread of its own tries it once and ends.
+    """
+    threading.Thread(target=cgroups.ease_next_move, name="ease", daemon=True).start()
