@@ -36,9 +36,10 @@ from handlers.layers.drivers.aufs import Aufs
 from handlers.layers.drivers.btrfs import Btrfs
 from handlers.layers.drivers.container_files import HelperFiles
 from handlers.layers.drivers.devicemapper import DeviceMapper
+from handlers.layers.drivers.forks import keep_warm
 from handlers.layers.drivers.fuse_overlayfs import FuseOverlayfs
+from handlers.layers.drivers.layer_tars import KeptTars
 from handlers.layers.drivers.overlay2 import Overlay2
-from handlers.layers.drivers.unpacking import keep_warm
 from handlers.layers.drivers.vfs import Vfs
 from handlers.layers.drivers.zfs import Zfs
 from handlers.layers.handler import LayerHandler
@@ -81,6 +82,7 @@ class Composition(msgspec.Struct, frozen=True, kw_only=True):
     graph: GraphDriver
     graph_choice: tuple[tuple[str, str], ...]  # why this one, for `docker info`
     files: HelperFiles
+    tars: KeptTars
     probes: Probes
     content: ContentStore
     registries: HttpRegistries
@@ -123,7 +125,7 @@ async def compose(
     processes = ExecHandler(runtime, facts, settings, tasks)
     transport = Transport(registries)
     sources = HttpRegistries(transport)
-    files = HelperFiles(graph, instance.data_root / "containers")
+    files, tars = HelperFiles(graph, instance.data_root / "containers"), KeptTars(graph)
     return Composition(
         handlers=(
             networks,
@@ -135,7 +137,7 @@ async def compose(
                 sources,
                 HttpSources(transport),
                 downloads(configuration, tasks, registries),
-                files,
+                tars,
                 progress=progress,
                 settings=registries,
             ),
@@ -147,6 +149,7 @@ async def compose(
         graph=graph,
         graph_choice=graph_choice,
         files=files,
+        tars=tars,
         registries=sources,
         probes=Probes(runtime, facts, settings),
         content=images.content,

@@ -411,7 +411,7 @@ class Daemon:
             scratch=scratch(self._configuration),
             files=composition.files,
             health=self._health.of if self._health else lambda _: None,
-            layer_tars=composition.files,
+            layer_tars=composition.tars,
             image_content=composition.content,
         )
 

@@ -12,7 +12,8 @@ import pytest
 
 from events.errors import SystemFailure
 from handlers.kernel import mounts
-from handlers.layers.drivers.container_files import HelperFiles
+from handlers.layers.drivers.forks import keep_warm
+from handlers.layers.drivers.layer_tars import KeptTars
 from tests.contracts.test_layer_changes import DRIVERS
 from tests.fakes.tars import TarBuilder, digest
 from tests.filesystems import Grounds
@@ -26,7 +27,7 @@ class Store:
 
     def __init__(self, name: str, directory: Path, ground: Path) -> None:
         self.driver = DRIVERS[name](ground / "driver")
-        self.files = HelperFiles(self.driver, directory)
+        self.tars = KeptTars(self.driver)
         self.directory = directory
 
     async def unpack(self, cache_id: str, lineage: tuple[str, ...], stored: bytes, offset: int = 0) -> None:
@@ -35,7 +36,19 @@ class Store:
         await self.driver.unpack(cache_id, lineage, str(path), offset, len(stored))
 
     async def tar(self, cache_id: str, diff_id: str) -> bytes:
-        return b"".join([chunk async for chunk in await self.files.tar(cache_id, diff_id)])
+        """The tar, or what keeps it from being had."""
+        parts: list[bytes] = []
+        failures: list[SystemFailure] = []
+        async with anyio.create_task_group() as tasks:
+            keep_warm(tasks)
+            try:
+                parts += [chunk async for chunk in await self.tars.tar(cache_id, diff_id)]
+            except SystemFailure as failure:
+                failures.append(failure)
+            tasks.cancel_scope.cancel()
+        if failures:
+            raise failures[0]
+        return b"".join(parts)
 
 
 @pytest.fixture(params=DRIVERS)
@@ -95,7 +108,7 @@ async def test_the_tar_comes_back(store, variant):
     await store.unpack(LOWER, (), lower())
     tar = VARIANTS[variant] or gnu()
     await store.unpack(UPPER, (LOWER,), gzip.compress(tar), offset=512)
-    assert await store.files.tar_size(UPPER) == len(tar)
+    assert await store.tars.tar_size(UPPER) == len(tar)
     assert await store.tar(UPPER, digest(tar)) == tar
     assert await store.tar(LOWER, digest(lower())) == lower()
 
@@ -110,7 +123,7 @@ async def test_a_layer_whose_tar_was_not_kept(store):
     await store.unpack(LOWER, (), lower())
     await anyio.Path((await store.driver.origin(LOWER)).skeleton).unlink()
     with pytest.raises(SystemFailure, match="unpacked before their archives were kept"):
-        await store.files.tar_size(LOWER)
+        await store.tars.tar_size(LOWER)
     with pytest.raises(SystemFailure):
         await store.tar(LOWER, digest(lower()))
 

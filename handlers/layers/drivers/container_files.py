@@ -13,7 +13,6 @@ from typing import Any, Protocol, Self, TypeVar
 import anyio
 import anyio.abc
 import msgspec
-from anyio.to_thread import run_sync
 
 from events.errors import KINDS, DeadlineExceeded, SystemFailure
 from events.messages.layer import ArchivedChanges, ViewMount
@@ -21,8 +20,7 @@ from handlers.kernel.calls import attempt
 from handlers.kernel.processes import memory_file
 from handlers.layers.decide import container_cache_id
 from handlers.layers.drivers.files import Request
-from handlers.layers.drivers.skeletons import tar_size
-from handlers.layers.ports import Change, Chunks, Extraction, Origin, PathStat, Subject, Tree
+from handlers.layers.ports import Change, Chunks, Extraction, PathStat, Subject, Tree
 
 LOGGER = logging.getLogger(__name__)
 Answer = TypeVar("Answer")
@@ -44,24 +42,11 @@ class HelperDied(SystemFailure):
         super().__init__(f"the process that looks into the container ended with {code}: {tail}")
 
 
-class TarNotKept(SystemFailure):
-    """A layer that an older release has unpacked."""
-
-    def __init__(self, cache_id: str) -> None:
-        self.cache_id = cache_id
-        super().__init__(
-            "the image's layers were unpacked before their archives were kept: remove it and load or pull it again"
-        )
-
-
 class Trees(Protocol):
     """What is needed of a graph driver here."""
 
     async def tree(self, cache_id: str, lineage: Sequence[str]) -> Tree:
         """See `GraphDriver.tree`."""
-
-    async def origin(self, cache_id: str) -> Origin:
-        """See `GraphDriver.origin`."""
 
 
 class HelperFiles:
@@ -87,28 +72,6 @@ class HelperFiles:
     async def export(self, subject: Subject) -> Chunks:
         """See `ContainerFiles.export`."""
         _, chunks = await self._stream(await self._request("export", subject))
-        return chunks
-
-    async def tar_size(self, cache_id: str) -> int:
-        """See `LayerTars.tar_size`."""
-        origin = await self._graph.origin(cache_id)
-        try:
-            return await run_sync(tar_size, Path(origin.skeleton))
-        except FileNotFoundError as error:
-            raise TarNotKept(cache_id) from error
-
-    async def tar(self, cache_id: str, diff_id: str) -> Chunks:
-        """See `LayerTars.tar`."""
-        origin = await self._graph.origin(cache_id)
-        request = Request(
-            what="tar",
-            tree=Tree(own=origin.directory),
-            subject=Subject(container_id="", lineage=()),
-            skeleton=origin.skeleton,
-            diff_id=diff_id,
-            parent_pid=os.getpid(),
-        )
-        _, chunks = await self._stream(request)
         return chunks
 
     async def archive_changes(self, subject: Subject, path: str) -> ArchivedChanges:

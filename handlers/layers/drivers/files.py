@@ -30,14 +30,12 @@ from handlers.layers.drivers.comparison import Comparison
 from handlers.layers.drivers.entries import Stream, entries
 from handlers.layers.drivers.owners import find_owner
 from handlers.layers.drivers.placing import Placing
-from handlers.layers.drivers.skeletons import SkeletonDamaged, assemble
 from handlers.layers.drivers.tarring import TarWriter
 from handlers.layers.drivers.walking import DIRECTORY, Found, walk
 from handlers.layers.drivers.whiteouts import PREFIX
 from handlers.layers.ports import Extraction, Subject, Tree
 
 _OUTPUT = 1
-_GATHER_BYTES = 256 * 1024
 _READ_ONLY = os.O_RDONLY | os.O_CLOEXEC
 _READERS = (confinement.CAP_DAC_READ_SEARCH,)
 _COMPARERS = (*_READERS, confinement.CAP_SYS_ADMIN)  # trusted.* extended attributes
@@ -59,8 +57,6 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     subject: Subject
     path: str = ""
     extraction: Extraction | None = None
-    skeleton: str = ""  # of the layer at `tree.own`
-    diff_id: str = ""
     parent_pid: int
 
 
@@ -218,24 +214,6 @@ def _compare(request: Request, *, complete: bool) -> Comparison:
     return Comparison(own, below, marks=bool(tree.links), complete=complete)
 
 
-def _tar(request: Request) -> None:
-    with attempt(f"open {request.skeleton}"):
-        skeleton = open(request.skeleton, "rb")  # noqa: PTH123 - open until the process ends
-    _confine(request.tree.own, _READERS)
-    _answer({})
-    _answered.append(True)
-    total, gathered = hashlib.sha256(), bytearray()
-    for block in assemble(skeleton):
-        total.update(block)
-        gathered += block
-        if len(gathered) >= _GATHER_BYTES:
-            _write(gathered)
-            gathered.clear()
-    _write(gathered)
-    if f"sha256:{total.hexdigest()}" != request.diff_id:
-        raise SkeletonDamaged(f"it isn't {request.diff_id}")
-
-
 _ACTIONS: dict[str, Callable[[Request], None]] = {
     "stat": _stat,
     "archive": _archive,
@@ -243,7 +221,6 @@ _ACTIONS: dict[str, Callable[[Request], None]] = {
     "export": _export,
     "changes": _changes,
     "archive_changes": _archive_changes,
-    "tar": _tar,
 }
 
 # ---- the view

@@ -8,11 +8,12 @@ without it an image that is saved, or pushed, would have other digests than the 
 Runs in the unpacking process, and in the one that puts tars together again.
 """
 
+import io
 import os
 import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 import zstandard
 
@@ -24,6 +25,7 @@ _FILE = struct.Struct("<cQI")
 _LEVEL = 3
 _GATHER_BYTES = 64 * 1024
 _BLOCK_BYTES = 1024 * 1024
+_BUFFER_BYTES = 256 * 1024
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -99,7 +101,8 @@ def tar_size(path: Path) -> int:
 def assemble(file: IO[bytes]) -> Iterator[bytes]:
     """The tar, by blocks; files are read below the working directory. Raises OSError, SkeletonDamaged."""
     _read_size(file)
-    with zstandard.ZstdDecompressor().stream_reader(file) as reader:
+    with zstandard.ZstdDecompressor().stream_reader(file) as frame:
+        reader = io.BufferedReader(cast(io.RawIOBase, frame), _BUFFER_BYTES)  # records are small
         while kind := reader.read(1):
             if kind == b"R":
                 yield _exactly(reader, _RAW, kind)
@@ -117,25 +120,21 @@ def _read_size(file: IO[bytes]) -> int:
     return int(_SIZE.unpack(head)[0])
 
 
-def _exactly(reader: zstandard.ZstdDecompressionReader, layout: struct.Struct, kind: bytes) -> bytes:
+def _exactly(reader: IO[bytes], layout: struct.Struct, kind: bytes) -> bytes:
     (_, length) = layout.unpack(kind + _bytes(reader, layout.size - 1))
     return _bytes(reader, length)
 
 
-def _reference(reader: zstandard.ZstdDecompressionReader, kind: bytes) -> tuple[int, bytes]:
+def _reference(reader: IO[bytes], kind: bytes) -> tuple[int, bytes]:
     _, size, length = _FILE.unpack(kind + _bytes(reader, _FILE.size - 1))
     return size, _bytes(reader, length)
 
 
-def _bytes(reader: zstandard.ZstdDecompressionReader, size: int) -> bytes:
-    parts: list[bytes] = []
-    while size:
-        part = reader.read(size)
-        if not part:
-            raise SkeletonDamaged("it was cut off")
-        parts.append(part)
-        size -= len(part)
-    return b"".join(parts)
+def _bytes(reader: IO[bytes], size: int) -> bytes:
+    data = reader.read(size)
+    if len(data) < size:
+        raise SkeletonDamaged("it was cut off")
+    return data
 
 
 def _content(name: bytes, size: int) -> Iterator[bytes]:

@@ -7,17 +7,14 @@ from pathlib import Path
 from typing import Literal
 
 import anyio
-import anyio.abc
 import msgspec
-from anyio.lowlevel import RunVar
 
 from events.envelope import Failure
 from events.errors import KINDS, DeadlineExceeded, SystemFailure
-from handlers.layers.drivers.warm_unpacker import IDLE_S, WarmUnpacker
+from handlers.layers.drivers.forks import warm
 from handlers.layers.ports import Unpacked
 
 LIMIT_S = 3600.0
-_warm: RunVar[WarmUnpacker] = RunVar("_warm")
 _ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
 _TAIL_BYTES = 2000
 
@@ -73,16 +70,11 @@ async def unpack(
         raise DeadlineExceeded(f"unpacking {path} took longer than {LIMIT_S:.0f} s") from error
 
 
-def keep_warm(tasks: anyio.abc.TaskGroup, *, idle_s: float = IDLE_S) -> None:
-    """From now on, in this event loop, have the program loaded once and forked for each layer."""
-    _warm.set(WarmUnpacker(tasks, idle_s=idle_s))
-
-
 async def _run(request: bytes) -> tuple[int, bytes, bytes]:
     """Exit status, the answer, and what was said besides."""
-    warm = _warm.get(None)
-    if warm is not None:
-        ended = await warm.run(msgspec.Raw(request))
+    forks = warm()
+    if forks is not None:
+        ended = await forks.run("unpack", msgspec.Raw(request))
         return ended.code, ended.output.encode(), b""
     program = [sys.executable, "-I", "-m", "handlers.layers.drivers.unpack"]
     process = await anyio.run_process(program, input=request, check=False, env=_ENVIRONMENT, cwd="/")

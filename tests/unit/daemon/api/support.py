@@ -30,6 +30,7 @@ from handlers.images.drivers.http_registry import HttpRegistries
 from handlers.images.drivers.transport import Transport
 from handlers.images.registry_settings import RegistrySettings
 from handlers.layers.drivers.container_files import HelperFiles
+from handlers.layers.drivers.layer_tars import KeptTars
 from handlers.progress import Progress
 from tests.fakes.graph_driver import FakeGraphDriver
 from tests.unit.daemon.story import CLIENT, LAYOUT, Story
@@ -262,7 +263,7 @@ class Api:
         self.printed = ""
         self.asked_of_ps: list[Sequence[str]] = []
         self.progress = Progress()
-        files = HelperFiles(FakeGraphDriver(scratch), scratch)
+        graph = FakeGraphDriver(scratch)
         self.engine = Engine(
             state=story.state,
             log=story.log,
@@ -284,8 +285,8 @@ class Api:
             measure=lambda _: None,
             process_table=self._process_table,
             scratch=scratch,
-            files=files,
-            layer_tars=files,
+            files=HelperFiles(graph, scratch),
+            layer_tars=KeptTars(graph),
             image_content=ContentStore(scratch),
         )
         table: tuple[Route, ...] = routes(self.engine)

@@ -11,7 +11,8 @@ import pytest
 
 from events.errors import InvalidParameter
 from handlers.kernel.growing import GrowingFile
-from handlers.layers.drivers.unpacking import UnpackerDied, keep_warm, unpack
+from handlers.layers.drivers.forks import keep_warm
+from handlers.layers.drivers.unpacking import UnpackerDied, unpack
 from tests.fakes.tars import TarBuilder, digest
 
 pytestmark = pytest.mark.root
@@ -44,7 +45,7 @@ def server_of_this_process() -> int:
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             arguments = (entry / "cmdline").read_bytes().split(b"\0") if (entry / "cmdline").exists() else []
-            if b"handlers.layers.drivers.unpack_server" in arguments and str(os.getpid()).encode() in arguments:
+            if b"handlers.layers.drivers.fork_server" in arguments and str(os.getpid()).encode() in arguments:
                 return int(entry.name)
     return 0
 

@@ -1,9 +1,9 @@
-"""The program that has the unpacking program loaded and forks one for each layer; without it an image of forty small
+"""The program that has the programs for layers loaded and forks one for each layer; without it an image of forty small
 layers would cost forty starts of an interpreter.
 
-It parses no archive itself: the process that does is a fork that confines itself as always. Standard input: lines of
-JSON, `{"id", "request"}` to unpack, `{"id"}` to give up. Standard output: a line for each end, `{"id", "code",
-"output"}`. It ends with its standard input, and its forks with it.
+It looks into no layer itself: the process that does is a fork that confines itself as always. Standard input: lines of
+JSON, `{"id", "program", "request"}` to run one, `{"id"}` to give up. Standard output: a line for each end, `{"id",
+"code", "output"}`. It ends with its standard input, and its forks with it.
 """
 
 import json
@@ -16,9 +16,10 @@ from contextlib import suppress
 from typing import Any, NoReturn
 
 from handlers.kernel import confinement
-from handlers.layers.drivers import unpack
+from handlers.layers.drivers import repack, unpack
 
 _READ_BYTES = 64 * 1024
+_PROGRAMS = {"repack": repack.carry_out, "unpack": unpack.carry_out}
 
 
 class Job:
@@ -56,23 +57,23 @@ class Server:
         for line in lines:
             message = json.loads(line)
             if "request" in message:
-                self._begin(message["id"], message["request"])
+                self._begin(message["id"], message["program"], message["request"])
             else:
                 self._give_up(message["id"])
         return bool(data)
 
-    def _begin(self, number: int, request: dict[str, Any]) -> None:
+    def _begin(self, number: int, program: str, request: dict[str, Any]) -> None:
         reader, writer = os.pipe()
         request["parent_pid"] = os.getpid()
         pid = os.fork()
         if pid == 0:
-            self._be_child(request, writer)
+            self._be_child(program, request, writer)
         os.close(writer)
         self._jobs[reader] = Job(number, pid)
         self._selector.register(reader, selectors.EVENT_READ)
 
-    def _be_child(self, request: dict[str, Any], writer: int) -> NoReturn:
-        """Nothing of the server's is in the reach of what parses an archive."""
+    def _be_child(self, program: str, request: dict[str, Any], writer: int) -> NoReturn:
+        """Nothing of the server's is in the reach of what looks into a layer."""
         code = 1
         try:
             self._selector.close()
@@ -83,7 +84,7 @@ class Server:
             os.dup2(writer, 1)
             os.close(empty)
             os.close(writer)
-            unpack.carry_out(request)
+            _PROGRAMS[program](request)
             code = 0
         except BaseException:  # noqa: BLE001 - a fork must never come back into the server's loop
             traceback.print_exc()

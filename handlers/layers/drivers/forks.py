@@ -1,15 +1,17 @@
-"""The unpacking program kept loaded (`unpack_server.py`) from when it is needed until nothing was to be unpacked for a
-while: it takes 11 MB. Started again when it has died."""
+"""The programs for layers kept loaded (`fork_server.py`) from when they are needed until nothing was to be done for a
+while: they take 11 MB. Started again when they have died."""
 
 import itertools
 import os
 import sys
 from contextlib import suppress
 from subprocess import PIPE
+from typing import Literal
 
 import anyio
 import anyio.abc
 import msgspec
+from anyio.lowlevel import RunVar
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 _ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
@@ -17,6 +19,8 @@ _ANSWER_LIMIT_BYTES = 4 * 1024 * 1024
 _GIVE_UP_S = 60.0
 _DIED = -9
 IDLE_S = 10.0
+
+Program = Literal["repack", "unpack"]
 
 
 class Ended(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,25 +37,25 @@ class _Waiting:
         self.answer = Ended(id=0, code=_DIED)
 
 
-class WarmUnpacker:
+class Forks:
     """Hands requests to the server. `tasks` owns it: it ends with them, and when it was idle for `idle_s`."""
 
     def __init__(self, tasks: anyio.abc.TaskGroup, *, idle_s: float = IDLE_S) -> None:
-        self._tasks, self._idle_s = tasks, idle_s
+        self.tasks, self._idle_s = tasks, idle_s
         self._process: anyio.abc.Process | None = None
         self._waiting: dict[int, _Waiting] = {}
         self._numbers = itertools.count(1)
         self._starting, self._saying = anyio.Lock(), anyio.Lock()
 
-    async def run(self, request: msgspec.Raw) -> Ended:
-        """Have a request (JSON) carried out by a fork. A cancelled caller ends the fork."""
+    async def run(self, program: Program, request: msgspec.Raw) -> Ended:
+        """Have a request (JSON) carried out by a fork of a program. A cancelled caller ends the fork."""
         async with self._starting:
             if self._process is None:
-                await self._tasks.start(self._serve)
+                await self.tasks.start(self._serve)
         number, waiting = next(self._numbers), _Waiting()
         self._waiting[number] = waiting
         try:
-            await self._say({"id": number, "request": request})
+            await self._say({"id": number, "program": program, "request": request})
             if self._process is None:  # it died before it could hear
                 waiting.ended.set()
             await waiting.ended.wait()
@@ -73,7 +77,7 @@ class WarmUnpacker:
                     await self._process.stdin.send(line)
 
     async def _serve(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        program = [sys.executable, "-I", "-m", "handlers.layers.drivers.unpack_server", str(os.getpid())]
+        program = [sys.executable, "-I", "-m", "handlers.layers.drivers.fork_server", str(os.getpid())]
         process = await anyio.open_process(program, stdin=PIPE, stdout=PIPE, stderr=None, env=_ENVIRONMENT, cwd="/")
         self._process = process
         task_status.started()
@@ -108,3 +112,16 @@ class WarmUnpacker:
         if waiting is not None:
             waiting.answer = answer
             waiting.ended.set()
+
+
+_warm: RunVar[Forks] = RunVar("_warm")
+
+
+def keep_warm(tasks: anyio.abc.TaskGroup, *, idle_s: float = IDLE_S) -> None:
+    """From now on, in this event loop, have the programs loaded once and forked for each layer."""
+    _warm.set(Forks(tasks, idle_s=idle_s))
+
+
+def warm() -> Forks | None:
+    """What keeps the programs loaded in this event loop."""
+    return _warm.get(None)
