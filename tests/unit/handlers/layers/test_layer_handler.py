@@ -93,7 +93,7 @@ async def test_a_layer_is_announced_then_made_then_told(host):
     requested, applied = await host.engine.events()
     assert isinstance(requested, m.LayerApplyRequested)
     assert (requested.chain_id, requested.parent, requested.holder) == (chain, "", IMAGE)
-    assert applied == m.LayerApplied(chain_id=chain, size_bytes=1)
+    assert applied == m.LayerApplied(chain_id=chain, size_bytes=1, disk_bytes=1)
     assert await host.driver.list() == {requested.cache_id}
     answer = await host.engine.reply("command-1")
     assert answer["answer"]["chain_id"] == chain
