@@ -21,10 +21,12 @@ from events.segment_schema import FORMAT, LOG
 BUSY_TIMEOUT_S: Final = 5.0  # only programs that aren't ours can lock the database
 CHECKPOINT_PAGES: Final = 4000  # fewer, larger checkpoints: the median append never meets one
 JOURNAL_BYTES: Final = 32 * 1024 * 1024
+CACHE_SIZE: Final = "cache_size = -512"  # KiB that a connection never gives back; the kernel caches pages too
 
 _PRAGMAS: Final = (
     "journal_mode = WAL",
     "synchronous = FULL",
+    CACHE_SIZE,
     f"wal_autocheckpoint = {CHECKPOINT_PAGES}",
     f"journal_size_limit = {JOURNAL_BYTES}",
 )
@@ -79,6 +81,7 @@ class Segment(SegmentReader):
                 follower = await stack.enter_async_context(_reading(path))
                 for each in (reader, follower):
                     await _run(each, "PRAGMA query_only = ON")
+                    await _run(each, f"PRAGMA {CACHE_SIZE}")
             except sqlite3.Error as error:
                 raise translated(error) from error
             stack.pop_all()
