@@ -1,9 +1,11 @@
 """What is left of a directory after a power cut; without it nobody could tell what a program really made durable.
 
 `recorded` runs a program under strace(1); `Disk` replays its calls and knows two contents of each file: what it is, and
-what it would be if everything that wasn't synced were lost. A file's name survives once its directory was synced.
+what it would be if everything that wasn't synced were lost; between the two lies whatever a disk made of it that wrote
+some sectors and not others, in no order. A file's name survives once its directory was synced.
 """
 
+import random
 import re
 import subprocess
 import sys
@@ -13,6 +15,8 @@ from pathlib import Path
 _TRACED = "openat,close,lseek,write,pwrite64,ftruncate,fsync,fdatasync,rename,unlink,mkdir,fallocate"
 _LINE = re.compile(r"^(\d+\.\d+) (\w+)\((.*)\)\s+= (-?\d+).*<(\d+\.\d+)>$")
 _TEXT = re.compile(r'"((?:\\x[0-9a-f]{2})*)"')
+
+SECTOR_BYTES = 512  # is written whole or not at all
 
 Call = tuple[str, str, int]  # name, arguments, result
 
@@ -53,6 +57,16 @@ class File:
     def write(self, offset: int, data: bytes) -> None:
         self.content.extend(bytes(max(0, offset + len(data) - len(self.content))))
         self.content[offset : offset + len(data)] = data
+
+    def torn(self, chance: random.Random) -> bytes:
+        """Each sector as it was synced or as it is; what has no content yet reads as zeros."""
+        durable = len(self.durable)
+        left = bytearray(self.durable.ljust(max(durable, chance.choice((durable, len(self.content)))), b"\0"))
+        for begin in range(0, len(left), SECTOR_BYTES):
+            end = min(begin + SECTOR_BYTES, len(left), len(self.content))
+            if begin < end and chance.random() < 0.5:
+                left[begin:end] = self.content[begin:end]
+        return bytes(left)
 
 
 class Disk:
@@ -154,6 +168,16 @@ class Disk:
         for name, file in self._durable_names.items():
             if not name.endswith("-shm"):
                 (target / name).write_bytes(file.durable)
+
+    def tear(self, target: Path, chance: random.Random) -> None:
+        """Write what may be left as well: some sectors of what wasn't synced, some lengths and names, others not."""
+        for name, file in (self._durable_names | self._surviving_names(chance)).items():
+            if not name.endswith("-shm"):
+                (target / name).write_bytes(file.torn(chance))
+
+    def _surviving_names(self, chance: random.Random) -> dict[str, File]:
+        new = {name: file for name, file in self._names.items() if name not in self._durable_names}
+        return {name: file for name, file in new.items() if chance.random() < 0.5}
 
     def keep(self, target: Path) -> None:
         """Write what is left when the program alone was killed."""

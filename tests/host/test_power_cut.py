@@ -1,7 +1,9 @@
-"""Whatever was confirmed is there after a power cut at any moment, with all lost that wasn't synced."""
+"""Whatever was confirmed is there after a power cut at any moment, whatever of what wasn't synced is lost with it."""
 
+import random
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -19,11 +21,14 @@ pytestmark = pytest.mark.root
 WRITER = Path(__file__).with_name("power_cut_writer.py")
 
 
-async def lost(disk: Disk, *, killed: bool = False) -> list[str]:
+Leave = Callable[[Disk, Path], None]
+
+
+async def lost(disk: Disk, leave: Leave = Disk.lose) -> list[str]:
     """Open what is left, which must verify; what was confirmed and isn't in it."""
     confirmed = [line.split() for line in disk.printed.decode().splitlines()]
     with tempfile.TemporaryDirectory(prefix="sl") as place:
-        (disk.keep if killed else disk.lose)(Path(place))
+        leave(disk, Path(place))
         async with SqliteLog.open(Path(place), SystemClock()) as log:
             await log.verify()
             events = {r.sequence: r.event async for r in log.read(limit=0)}
@@ -47,9 +52,15 @@ async def test_a_confirmed_event_survives_a_power_cut(tmp_path: Path) -> None:
             assert await lost(disk) == []
             seen = left
         if points % 10 == 0:
-            assert await lost(disk, killed=True) == []
+            assert await lost(disk, Disk.keep) == []
     assert len(seen[0].splitlines()) == WRITERS * EACH
     assert points > WRITERS * EACH
+
+
+async def test_it_survives_a_disk_that_wrote_some_sectors_and_not_others(tmp_path: Path) -> None:
+    for number, disk in enumerate(traced(tmp_path)):
+        if number % 2 == 0:
+            assert await lost(disk, partial(Disk.tear, chance=random.Random(number))) == [], f"cut {number}"
 
 
 async def test_a_writer_that_does_not_sync_is_found_out(tmp_path: Path) -> None:
