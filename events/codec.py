@@ -53,6 +53,7 @@ UPCASTS: Final[Upcasts] = {
     ("container.stop_requested", 1): _gains_defaults,
     ("container.kill_requested", 1): _gains_defaults,
     ("layer.applied", 1): _gains_defaults,
+    ("image.created", 1): _gains_defaults,
 }
 
 

@@ -20,6 +20,7 @@ from daemon.api.platforms import check_image, check_load, check_removal
 from daemon.http.messages import Answer, Request
 from daemon.http.query import boolean, filters, text
 from daemon.shapes.images import SharedSizes, history, inspection, layer_size, summary
+from daemon.shapes.secrets import open_image
 from events.errors import EngineError, InvalidParameter
 from events.lookup import find_image
 from events.messages.image import ImportImage, LoadImages, PruneImage, RemovedImage, RemoveImage, TagImage
@@ -52,14 +53,15 @@ async def inspect_image(engine: Engine, request: Request) -> Answer:
     image = find_image(engine.state.images, request.parameters["name"])
     manifests = await inspected_manifests(engine, request, image)
     check_image(request, image, since=(1, 49))
-    return as_json(inspection(image, engine.state, engine.layout, request.version) | manifests)
+    shown = open_image(image, engine.keyring)
+    return as_json(inspection(shown, engine.state, engine.layout, request.version) | manifests)
 
 
 async def image_history(engine: Engine, request: Request) -> Answer:
     """`GET /images/{name}/history`."""
     image = find_image(engine.state.images, request.parameters["name"])
     check_image(request, image, since=(1, 48))
-    return as_json(history(image, engine.state))
+    return as_json(history(open_image(image, engine.keyring), engine.state))
 
 
 async def tag_image(engine: Engine, request: Request) -> Answer:

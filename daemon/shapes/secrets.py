@@ -7,13 +7,16 @@ import msgspec
 from daemon.shapes.go_values import DESTROYED
 from events.messages.container import ContainerConfig, ContainerSecrets, HostConfig
 from events.messages.exec import ExecSecrets
-from events.opened import with_secrets
+from events.messages.image import ImageSecrets
+from events.opened import with_image_secrets, with_secrets
 from events.projections.containers import Container
+from events.projections.images import Image
 from events.sealed import KeyDestroyed, Keyring, Sealed
 
 Secrets = TypeVar("Secrets")
 
 DESTROYED_CONTAINER = ContainerSecrets(env=(DESTROYED,), cmd=(DESTROYED,))
+DESTROYED_IMAGE = ImageSecrets(env=(DESTROYED,), cmd=(DESTROYED,))
 DESTROYED_EXEC = ExecSecrets(cmd=(DESTROYED,), env=(DESTROYED,))
 
 
@@ -38,6 +41,13 @@ def open_container(container: Container, keyring: Keyring) -> Opened:
     secrets = open_sealed(container.secrets, keyring, ContainerSecrets, DESTROYED_CONTAINER)
     config, host = with_secrets(container.config, container.host, secrets)
     return Opened(config=config, host=host)
+
+
+def open_image(image: Image, keyring: Keyring) -> Image:
+    """An image with environment, commands and history put back."""
+    if image.secrets is None:
+        return image
+    return with_image_secrets(image, open_sealed(image.secrets, keyring, ImageSecrets, DESTROYED_IMAGE))
 
 
 def open_exec(sealed: Sealed, keyring: Keyring) -> ExecSecrets:

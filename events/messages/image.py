@@ -5,6 +5,7 @@ from typing import ClassVar
 import msgspec
 
 from events.base import Command, Event
+from events.sealed import Sealed
 
 # ---- the image configuration (OCI image specification, config.md), as far as the engine acts on it or shows it
 
@@ -69,6 +70,17 @@ class ImageConfig(msgspec.Struct, frozen=True, kw_only=True):
     comment: str = ""
     container: str = ""
     parent: str = ""
+
+
+class ImageSecrets(msgspec.Struct, frozen=True, kw_only=True):
+    """The part of a configuration that may hold secrets; sealed in the log."""
+
+    env: tuple[str, ...] = ()
+    entrypoint: tuple[str, ...] = ()
+    cmd: tuple[str, ...] = ()
+    healthcheck_test: tuple[str, ...] = ()
+    on_build: tuple[str, ...] = ()
+    created_by: tuple[str, ...] = ()  # of each line of the history
 
 
 # ---- commands
@@ -272,11 +284,13 @@ class ImageCreated(Event, frozen=True, kw_only=True):
     """All of it is on disk."""
 
     TYPE: ClassVar[str] = "image.created"
+    SCHEMA: ClassVar[int] = 2
     image_id: str
-    config: ImageConfig
+    config: ImageConfig  # without what is sealed
     layers: tuple[str, ...]  # chain ids, bottom first
     size_bytes: int
     origin: str
+    secrets: Sealed | None = None  # `ImageSecrets`, with the image's key; None in events of older engines
 
 
 class ImageCreateFailed(Event, frozen=True, kw_only=True):

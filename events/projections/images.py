@@ -8,13 +8,15 @@ from events.base import Event
 from events.envelope import Recorded
 from events.messages import image as m
 from events.projections.tables import Projection
+from events.sealed import Sealed
 
 
 class Image(msgspec.Struct, frozen=True, kw_only=True):
     """An image as the log tells it."""
 
     id: str  # sha256:<hex of its configuration>
-    config: m.ImageConfig = m.ImageConfig()
+    config: m.ImageConfig = m.ImageConfig()  # without what is sealed
+    secrets: Sealed | None = None
     layers: tuple[str, ...] = ()  # chain ids, bottom first
     parent: str = ""  # id of the image whose container was committed as this; that may have gone
     committed_from: str = ""  # what that container's creation called its image
@@ -42,6 +44,7 @@ def fold(image: Image, event: Event, recorded: Recorded) -> Image | None:
             return replace(
                 image,
                 config=event.config,
+                secrets=event.secrets,
                 layers=event.layers,
                 parent=event.config.parent if event.origin == "commit" else "",
                 size_bytes=event.size_bytes,

@@ -19,6 +19,7 @@ from events.messages.layer import (
     UnmountContainerLayer,
 )
 from events.messages.volume import AcquireVolume, CreateVolume, PopulateVolume, ReleaseVolume
+from events.opened import open_image
 from events.projections.containers import Container
 from events.projections.images import Image
 from events.references import familiar
@@ -52,7 +53,7 @@ async def create(context: Context, command: m.CreateContainer, limits: HostLimit
         command.config,
         _with_ids(context, command.host),
         command.endpoints,
-        image.config.config,
+        open_image(image, context.keyring).config.config,
         limits,
         _shared_names(context, command.host),
     )

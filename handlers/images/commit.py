@@ -10,6 +10,7 @@ from events.base import Event
 from events.log import Append
 from events.lookup import NoSuchImage
 from events.messages import image as m
+from events.opened import open_image
 from events.projections.images import Image
 from handlers.context import Context
 from handlers.images import changes, configuration, naming
@@ -30,7 +31,7 @@ async def commit_image(
     parent = context.state.images.get(command.parent)
     if parent is None:
         raise NoSuchImage(command.parent)
-    plan = _plan(command, parent, rfc3339(context.clock.now_ns()))
+    plan = _plan(command, open_image(parent, context.keyring), rfc3339(context.clock.now_ns()))
     names = (references.canonical(command.reference),) if command.reference else ()
     answer = m.CommittedImage(image_id=plan.image_id)
     committed = m.ImageCommitted(

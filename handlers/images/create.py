@@ -20,6 +20,7 @@ from handlers.images import naming
 from handlers.images.archive import Region
 from handlers.images.content import ContentStore
 from handlers.images.errors import BadImageArchive
+from handlers.images.secrets import seal
 
 LOGGER = logging.getLogger(__name__)
 UNDO_LIMIT_S = 600.0
@@ -61,7 +62,7 @@ async def ensure_image(
         await create_image(context, plan, content, conclude, apply or apply_from_archive)
     elif image.status != "ready":
         await content.write(plan.image_id, plan.content)  # removed by force, and containers have kept its layers
-        await conclude((_created(plan, image.layers, image.size_bytes),))
+        await conclude((await _created(context, plan, image.layers, image.size_bytes),))
     else:
         await conclude(())
 
@@ -79,16 +80,17 @@ async def create_image(context: Context, plan: Plan, content: ContentStore, conc
         layers = await apply(context, plan)
         chains, size_bytes = tuple(layer.chain_id for layer in layers), sum(layer.size_bytes for layer in layers)
         with anyio.CancelScope(shield=True):
-            await conclude((_created(plan, chains, size_bytes),))
+            await conclude((await _created(context, plan, chains, size_bytes),))
     except BaseException as error:
         await _undo(context, plan.image_id, content, str(error) or type(error).__name__)
         raise
 
 
 async def take_down(context: Context, image_id: str, content: ContentStore) -> None:
-    """Release an image's layers and forget its configuration; what is absent is fine."""
+    """Release an image's layers, forget its configuration and its key; what is absent is fine."""
     await context.send(ReleaseLayers(holder=image_id))
     await content.delete(image_id)
+    await context.keyring.destroy(naming.stream(image_id))
 
 
 async def settle(context: Context, image_id: str, content: ContentStore) -> None:
@@ -137,9 +139,10 @@ async def _removal(context: Context, image_id: str) -> tuple[Recorded, tuple[str
     return intent, tuple(name for command_id, name in untagged if command_id == intent.cause.command_id)
 
 
-def _created(plan: Plan, layers: tuple[str, ...], size_bytes: int) -> m.ImageCreated:
+async def _created(context: Context, plan: Plan, layers: tuple[str, ...], size_bytes: int) -> m.ImageCreated:
+    config, sealed = await seal(context, plan.image_id, plan.config)
     return m.ImageCreated(
-        image_id=plan.image_id, config=plan.config, layers=layers, size_bytes=size_bytes, origin=plan.origin
+        image_id=plan.image_id, config=config, layers=layers, size_bytes=size_bytes, origin=plan.origin, secrets=sealed
     )
 
 

@@ -48,6 +48,9 @@ SECRETS = {
             "badvolumeoption",
             "registry",
             "keyed",
+            "committed",
+            "changedenv",
+            "badchange",
         )
     )
 }
@@ -90,6 +93,11 @@ def use(engine: EngineUnderTest) -> None:
     engine.docker("volume", "create", "--opt", f"nosuch={s['badvolumeoption']}", "bad", check=False)
     engine.docker("exec", "-e", f"E={s['execenv']}", "web", "sh", "-c", f": {s['execcommand']}")
     engine.docker("exec", "web", f"/{s['execfailed']}", check=False)
+    engine.docker("commit", "--change", f"ENV X={s['changedenv']}", "web", "made")
+    engine.docker("commit", "--change", f"NOSUCH {s['badchange']}", "web", check=False)
+    engine.docker("create", "--name", "of-made", "made", s["committed"])
+    engine.docker("commit", "of-made", "again")
+    assert s["committed"] in engine.out("history", "--no-trunc", "again")
     token = base64.b64encode(json.dumps({"username": "u", "password": s["registry"]}).encode()).decode()
     with RawClient(engine.socket) as client:
         pull = "/images/create?fromImage=127.0.0.1:1/nosuch&tag=1"
@@ -106,6 +114,7 @@ def test_nothing_secret_is_kept_in_plain(engine):
     inspected = engine.inspect("web")["Config"]
     assert f"ENV={SECRETS['env']}" in inspected["Env"]
     assert f"FILE={SECRETS['file']}" in inspected["Env"]
+    assert {f"ENV={SECRETS['env']}", f"X={SECRETS['changedenv']}"} <= set(engine.inspect("again")["Config"]["Env"])
     assert found_in(engine) == set()
     engine.restart()  # a snapshot is loaded, what is open is settled
     assert f"ENV={SECRETS['env']}" in engine.inspect("web")["Config"]["Env"]
@@ -115,7 +124,8 @@ def test_nothing_secret_is_kept_in_plain(engine):
 
 def test_nothing_secret_is_left_once_it_was_removed(engine):
     engine.start()
-    engine.docker("rm", "-f", "-v", "web", "other")
+    engine.docker("rm", "-f", "-v", "web", "other", "of-made")
+    engine.docker("rmi", "again", "made", "busybox")
     engine.docker("volume", "rm", "vol", "keyed", "mounted")
     with RawClient(engine.socket) as client:
         body = {"Name": "keyed", "DriverOpts": {"type": "tmpfs", "device": SECRETS["keyed"]}}
@@ -131,7 +141,7 @@ def test_nothing_secret_is_left_once_it_was_removed(engine):
         event.secrets for event in anyio.run(verified_events, engine) if isinstance(event, ContainerCreateRequested)
     ]
     keyring = FileKeyring(engine.data_root / "keys")
-    assert len(sealed) == 2
+    assert len(sealed) == 3
     for each in sealed:
         with pytest.raises(KeyDestroyed):
             keyring.open(each)

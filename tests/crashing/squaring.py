@@ -159,6 +159,7 @@ def _claims(_: EngineUnderTest, log: Log) -> Iterator[str]:
 def _keys(engine: EngineUnderTest, log: Log) -> Iterator[str]:
     expected = {f"container/{c.id}" for c in log.state.containers}
     expected |= {f"volume/{volume.name}" for volume in log.state.volumes if volume.options}
+    expected |= {f"image/{image.id}" for image in log.state.images if image.secrets}
     found = (json.loads(path.read_bytes())["owner"] for path in _entries(engine.data_root / "keys"))
     yield from _differ("keys", expected, found)
 

@@ -6,6 +6,8 @@ import pytest
 
 from events.messages import container as c
 from events.messages import image as m
+from events.opened import open_image
+from events.projections.images import Image
 from events.sealed import Sealed
 from handlers.images.handler import ImageHandler
 from handlers.layers.drivers.container_files import HelperFiles
@@ -59,6 +61,12 @@ class Host:
         if running:
             started = c.ContainerStarted(container_id=container_id, pid=4242, started_at_ns=1)
             await self.engine.append(stream, started)
+
+    def opened(self, image_id: str) -> Image:
+        """An image with its whole configuration."""
+        image = self.images.get(image_id)
+        assert image is not None
+        return open_image(image, self.engine.services.keyring)
 
     async def kept(self) -> tuple[int, int, int]:
         """How many images, layers on disk and configurations on disk there are."""

@@ -2,6 +2,7 @@
 
 import pytest
 
+from events.codec import encode_event
 from events.errors import InvalidParameter, NotFound
 from events.messages import image as m
 from handlers.images.commit import merged
@@ -70,12 +71,27 @@ async def test_an_image_upon_another(host):
     (base,) = host.images
     tar = TarBuilder().file("new", "x").bytes()
     made = await commit(host, base.id, tar, reference="made:1", author="me", comment="why", changes=("CMD x",))
-    image = host.images.get(made.image_id)
+    image = host.opened(made.image_id)
     assert image.config.rootfs.diff_ids == (*base.config.rootfs.diff_ids, digest(tar))
     assert image.layers[:-1] == base.layers
     assert image.references == ("docker.io/library/made:1",)
     assert (image.config.author, image.config.comment, image.config.parent) == ("me", "why", base.id)
+    assert image.config.config.env == CONTAINER.env
     assert image.config.history[-1].created_by == "serve"
+
+
+async def test_what_may_be_secret_is_sealed_and_goes_with_the_image(host):
+    await host.load(sample("base", names=("base:1",), history=[{"created_by": "RUN below"}]))
+    (base,) = host.images
+    made = await commit(host, base.id, bytes(1024), reference="made:1", changes=("CMD above", "ONBUILD RUN later"))
+    image = host.opened(made.image_id)
+    assert [line.created_by for line in image.config.history] == ["RUN below", "serve"]
+    assert (image.config.config.cmd, image.config.config.on_build) == (("/bin/sh", "-c", "above"), ("RUN later",))
+    told = b"".join([encode_event(event) for event in await host.engine.events()])
+    assert not [word for word in (b"below", b"above", b"later", b"serve", b"/init", b"A=container") if word in told]
+    await host.remove("made:1")
+    await host.remove("base:1")
+    assert await host.engine.services.keyring.owners() == ()
 
 
 async def test_no_change_is_no_layer(host):

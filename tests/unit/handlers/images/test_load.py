@@ -23,7 +23,7 @@ async def test_an_archive_brings_its_images_with_names_and_layers(host):
     found = host.images.named(BUSYBOX)
     assert found.id == image.id
     assert found is host.images.named("reg:5000/bb:1")
-    assert found.config.config.cmd == ("sh",)
+    assert host.opened(image.id).config.config.cmd == ("sh",)
     assert found.size_bytes == len("base") + len("top")
     assert [host.engine.state.layers.get(chain).diff_id for chain in found.layers] == list(map(digest, image.layers))
     assert (host.content / image.id.removeprefix("sha256:")).read_bytes() == image.content
