@@ -45,7 +45,9 @@ class Exchange:
     def __init__(self, head: h11.Request) -> None:
         self.method = head.method.decode("ascii")
         self.target = head.target.decode("ascii")
-        self.line = f"{self.method} {self.target}"  # for the daemon's own log
+        self.line = (
+            f"{self.method} {self.target.partition('?')[0]}"  # for the daemon's own log; a query may hold secrets
+        )
         self.headers = parse_headers(head)
         self.head_only = self.method == "HEAD"
         self.upgrade = self.headers.get("upgrade", "") if head.http_version != b"1.0" else ""

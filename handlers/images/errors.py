@@ -1,5 +1,7 @@
 """What can go wrong with images, by name; the wording is dockerd's."""
 
+from typing_extensions import override
+
 from events.errors import Conflict, InvalidParameter, SystemFailure
 
 
@@ -46,7 +48,13 @@ class OtherSystem(BadImageArchive):
 
 
 class InvalidChange(InvalidParameter):
-    """A `--change` that isn't a Dockerfile instruction which makes sense here."""
+    """A `--change` that isn't a Dockerfile instruction which makes sense here; what it says may be a secret."""
+
+    @property
+    @override
+    def recorded(self) -> str:
+        """Without its words."""
+        return "a change isn't an instruction that makes sense here"
 
 
 class ImageUnsettled(SystemFailure):
