@@ -18,7 +18,8 @@ class Patience(msgspec.Struct, frozen=True, kw_only=True):
     """How long a domain is waited for; what takes longer goes on beside the API."""
 
     longest_s: float = 10.0
-    without_event_s: float = 2.5  # nothing settled any more: what is left is stuck
+    without_event_s: float = 1.0  # nothing settled any more: what is left is stuck, or slow
+    last_without_event_s: float = 0.5  # the same for the last domain: nothing but the API comes after it
 
 
 DEFAULT_PATIENCE = Patience()
@@ -31,18 +32,19 @@ async def recover(
     patience: Patience = DEFAULT_PATIENCE,
 ) -> None:
     """Reconcile every handler, in the order given: what a later one asks the host must be settled by then."""
-    for handler in handlers:
-        done = anyio.Event()
+    for number, handler in enumerate(handlers, 1):
+        done, is_last = anyio.Event(), number == len(handlers)
         tasks.start_soon(_reconcile, handler, services, done)
-        if not await _finished(done, services.log, patience):
+        without_event_s = patience.last_without_event_s if is_last else patience.without_event_s
+        if not await _finished(done, services.log, patience.longest_s, without_event_s):
             LOGGER.warning("%s: recovery takes long and goes on in the background", type(handler).__name__)
 
 
-async def _finished(done: anyio.Event, log: EventLog, patience: Patience) -> bool:
-    with anyio.move_on_after(patience.longest_s):
+async def _finished(done: anyio.Event, log: EventLog, longest_s: float, without_event_s: float) -> bool:
+    with anyio.move_on_after(longest_s):
         while not done.is_set():
             before = log.head
-            with anyio.move_on_after(patience.without_event_s):
+            with anyio.move_on_after(without_event_s):
                 await done.wait()
             if log.head == before:
                 break

@@ -10,7 +10,8 @@ from events.messages.system import OrphanRemoved
 from handlers.context import Context, Handle
 from tests.fakes.sender import Engine
 
-IMPATIENT = Patience(longest_s=5, without_event_s=0.02)
+IMPATIENT = Patience(longest_s=5, without_event_s=0.02, last_without_event_s=0.02)
+PATIENT = Patience(longest_s=5, without_event_s=5, last_without_event_s=5)
 
 
 class Domain:
@@ -43,7 +44,7 @@ async def recovered(*domains: Domain, patience: Patience = IMPATIENT) -> None:
 
 async def test_one_after_the_other_also_after_a_failure():
     log: list[str] = []
-    await recovered(Domain("a", log, events=2), Domain("b", log, fails=True), Domain("c", log))
+    await recovered(Domain("a", log, events=2), Domain("b", log, fails=True), Domain("c", log), patience=PATIENT)
     assert log == ["a begins", "a ends", "b begins", "c begins", "c ends"]
 
 
@@ -55,11 +56,11 @@ async def test_one_that_hangs_is_left_behind():
 
 async def test_one_that_goes_on_settling_is_waited_for():
     log: list[str] = []
-    await recovered(Domain("a", log, events=5))
+    await recovered(Domain("a", log, events=5), patience=PATIENT)
     assert log == ["a begins", "a ends"]
 
 
 async def test_but_not_for_ever():
     log: list[str] = []
-    await recovered(Domain("a", log, events=500), patience=Patience(longest_s=0.05, without_event_s=1))
+    await recovered(Domain("a", log, events=500), patience=Patience(longest_s=0.05, last_without_event_s=1))
     assert log == ["a begins"]
