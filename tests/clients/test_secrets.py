@@ -116,6 +116,7 @@ def test_nothing_secret_is_kept_in_plain(engine):
     assert f"FILE={SECRETS['file']}" in inspected["Env"]
     assert {f"ENV={SECRETS['env']}", f"X={SECRETS['changedenv']}"} <= set(engine.inspect("again")["Config"]["Env"])
     assert found_in(engine) == set()
+    assert told_by_processes(engine) == set()
     engine.restart()  # a snapshot is loaded, what is open is settled
     assert f"ENV={SECRETS['env']}" in engine.inspect("web")["Config"]["Env"]
     assert engine.stop() == 0  # writes a snapshot
@@ -165,6 +166,15 @@ def found_in(engine: EngineUnderTest) -> set[str]:
     data = list(itertools.chain(*map(contents, kept), anyio.run(stored_events, engine)))
     assert any(OPEN.encode() in each for each in data)
     return {word for word in SECRETS.values() for form in forms(word) if any(form in each for each in data)}
+
+
+def told_by_processes(engine: EngineUnderTest) -> set[str]:
+    """Secrets that anybody may read in the arguments of the engine's own processes, or root in their environments."""
+    data = [
+        Path(f"/proc/{pid}/{part}").read_bytes() for pid, _ in engine._processes() for part in ("cmdline", "environ")
+    ]
+    assert any(b"conmon" in each for each in data)
+    return {word for word in SECRETS.values() if any(word.encode() in each for each in data)}
 
 
 def forms(word: str) -> tuple[bytes, ...]:

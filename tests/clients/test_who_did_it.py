@@ -26,6 +26,7 @@ from tests.fakes.image_archives import layer
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
+LOGIN = 4242  # who has logged in, whoever they have become since
 STRANGER = 54321  # uid and gid of somebody who may use the socket
 NO_LOGIN = 4294967295
 INTERPRETER = str(Path(sys.executable).resolve())
@@ -41,6 +42,13 @@ FORGED = {
 PROGRAM = """
 import base64, http.client, json, os, socket, sys
 told = json.load(sys.stdin)
+try:
+    with open("/proc/self/loginuid", "w") as file:
+        file.write(str(told["login_uid"]))
+except OSError:
+    pass  # the kernel keeps no audit, or somebody has logged in already
+with open("/proc/self/loginuid") as file:
+    login_uid = int(file.read())
 os.setgroups([])
 os.setgid(told["uid"])
 os.setuid(told["uid"])
@@ -54,7 +62,7 @@ for number, (method, target, body, kind) in enumerate(told["requests"]):
     connection.request(method, target, base64.b64decode(body), headers)
     statuses.append(connection.getresponse().status)
     connection.close()
-json.dump({"pid": os.getpid(), "statuses": statuses}, sys.stdout)
+json.dump({"pid": os.getpid(), "login_uid": login_uid, "statuses": statuses}, sys.stdout)
 """
 
 ROUTES = [(method, pattern) for method, pattern, _ in TABLE if method in CHANGING and pattern not in QUERIES]
@@ -100,6 +108,7 @@ class Told(msgspec.Struct, frozen=True):
     """What came of requests by one program."""
 
     pid: int
+    login_uid: int  # of the audit, which stays when the uid changes
     statuses: tuple[int, ...]
 
 
@@ -107,6 +116,7 @@ def ask(engine, agent, requests, uid) -> Told:
     """Send requests from a process of its own."""
     told = {
         "uid": uid,
+        "login_uid": LOGIN,
         "socket": str(engine.socket),
         "agent": agent,
         "headers": FORGED,
@@ -155,11 +165,6 @@ async def events_by_agent(engine):
     return found
 
 
-def login_uid():
-    value = int(Path("/proc/self/loginuid").read_text())
-    return None if value == NO_LOGIN else value
-
-
 def concluded(events):
     """Whether the outcome is among the events of a request, and which refusals."""
     refusals = [each.event for each in events if isinstance(each.event, CommandRefused)]
@@ -187,7 +192,7 @@ def test_it_bears_the_name_that_the_kernel_knows(told, agent, requests, uid):
             gid=uid,
             pid=asked[agent].pid,
             executable=INTERPRETER,
-            login_uid=login_uid(),
+            login_uid=None if asked[agent].login_uid == NO_LOGIN else asked[agent].login_uid,
             user_agent=name,
         )
         assert {each.cause.actor for each in events[name]} == {expected}, f"{method} {target}"
