@@ -9,6 +9,7 @@ from events.envelope import Recorded
 from events.lines import lines
 from events.log import EventLog, LogBroken
 
+PAUSE_S = 0.008  # between two reads of what is new: under load followers get several events at once, soon enough
 KEPT_LINES = 1024
 KEPT_BYTES = 8 * 1024 * 1024
 PAGE_EVENTS = 500
@@ -17,16 +18,17 @@ PAGE_EVENTS = 500
 class Feed:
     """Hands out what comes after a position, at any reader's own speed.
 
-    It holds the newest lines, read by whoever first wants them; who is further behind reads pages of the log. A slow
-    reader costs nobody anything, and a position is all there is of a reader: nothing can be dropped.
+    It holds the newest lines; of those who wait for more one reads them for all. Who is further behind reads pages of
+    the log. A slow reader costs nobody anything, and a position is all there is of a reader: nothing can be dropped.
     """
 
     def __init__(self, log: EventLog) -> None:
         self._log = log
         self._kept: list[bytes] = []
         self._last = log.head  # sequence of the newest line that is kept
-        self._reading = anyio.Lock()
-        self._changed = anyio.Event()
+        self._is_led, self._read_at_s = False, float("-inf")
+        self._written = anyio.Event()  # there is more in the log than is kept
+        self._advanced = anyio.Event()  # there is more kept, or whoever was to see to it has left
         log.listen(self._notify)
 
     @property
@@ -41,19 +43,19 @@ class Feed:
 
     def _notify(self, batch: Sequence[Recorded]) -> None:
         del batch
-        self._changed.set()
-        self._changed = anyio.Event()
+        self._written.set()
 
     async def after(self, sequence: int, last: int | None = None) -> tuple[bytes, int]:
         """Lines after a position and the sequence of the last one; waits until there is one. Ends at `last`."""
         while True:
-            await self._advance(sequence)
             if found := self._held(sequence, last):
                 return found
             if sequence < self._last:
                 return await self._page(sequence, last)
-            if sequence >= self._log.head:
-                await self._changed.wait()
+            if self._is_led:
+                await self._advanced.wait()
+            else:
+                await self._lead()
 
     def _held(self, sequence: int, last: int | None) -> tuple[bytes, int] | None:
         behind = self._last - sequence
@@ -63,22 +65,31 @@ class Feed:
         first = len(self._kept) - behind
         return b"".join(islice(self._kept, first, first + end - sequence)), end
 
-    async def _advance(self, sequence: int) -> None:
-        """Read what is new, once for all who ask; not for one who has still to read what is older."""
-        if sequence < self._last - len(self._kept) or self._last >= self._log.head:
-            return
-        async with self._reading:
-            if self._last >= self._log.head:
-                return
-            after = max(self._last, self._log.head - KEPT_LINES)
-            page = await self._log.stored(after, KEPT_LINES)
-            if not page or page[0][0] != after + 1:
-                raise LogBroken(f"event {after + 1} is missing from the log")
-            if after != self._last:
-                self._kept.clear()
-            self._kept += lines(self._log.id, page)
-            self._last = page[-1][0]
-            del self._kept[: -self._room()]
+    async def _lead(self) -> None:
+        """Wait for what is new and read it, for all who wait; when this one leaves, another takes over."""
+        self._is_led = True
+        try:
+            while self._last >= self._log.head:
+                self._written = anyio.Event()
+                await self._written.wait()
+            await anyio.sleep_until(self._read_at_s + PAUSE_S)
+            await self._read()
+            self._read_at_s = anyio.current_time()
+        finally:
+            self._is_led = False
+            self._advanced.set()
+            self._advanced = anyio.Event()
+
+    async def _read(self) -> None:
+        after = max(self._last, self._log.head - KEPT_LINES)
+        page = await self._log.stored(after, KEPT_LINES)
+        if not page or page[0][0] != after + 1:
+            raise LogBroken(f"event {after + 1} is missing from the log")
+        if after != self._last:
+            self._kept.clear()
+        self._kept += lines(self._log.id, page)
+        self._last = page[-1][0]
+        del self._kept[: -self._room()]
 
     def _room(self) -> int:
         """How many of the newest lines are kept; always one."""

@@ -14,7 +14,7 @@ from events.codec import Record, decode_record
 from events.log import LogBroken, Stored
 
 
-class Line(msgspec.Struct, frozen=True, kw_only=True):
+class Line(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A line, read. `log` and `sequence` name the event wherever it goes."""
 
     log: str
@@ -42,7 +42,12 @@ def lines(log_id: str, events: Iterable[Stored]) -> list[bytes]:
 
 def read_line(line: bytes) -> Line:
     """Raises LogBroken for what isn't one."""
+    return read_lines((line,))[0]
+
+
+def read_lines(texts: Iterable[bytes]) -> list[Line]:
+    """Raises LogBroken when there is one that isn't."""
     try:
-        return _decoder.decode(line)
+        return list(map(_decoder.decode, texts))
     except msgspec.MsgspecError as error:
         raise LogBroken(f"a line of events can't be read: {error}") from error

@@ -1,5 +1,6 @@
 """Events as CloudEvents 1.0 in JSON. Source: https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/json-format.md"""
 
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -9,30 +10,14 @@ from clients.subscribe.position import Position
 from events.lines import Line
 
 CONTENT_TYPE: Final = "application/cloudevents+json"
-TYPE_PREFIX: Final = "dev.shiplog."
 
 
-class CloudEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """One event; `data` is the record as it is stored. `sequence` and `chainhash` are extension attributes."""
-
-    specversion: str = "1.0"
-    id: str  # <log>-<sequence>
-    source: str  # /shiplog/<log>
-    type: str
-    subject: str  # the stream: <kind>/<id>
-    time: str  # by the wall clock
-    datacontenttype: str = "application/json"
-    sequence: str  # 20 digits, so that text sorts as numbers do
-    chainhash: str  # hexadecimal SHA-256 of the chain up to here
-    data: msgspec.Raw
-
-
-class _Head(msgspec.Struct, frozen=True, kw_only=True):
-    """What of a record stands outside of it."""
+class _Head(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What of a record stands outside of it too; texts as they are written."""
 
     clock_ns: int
-    stream: str
-    type: str
+    stream: msgspec.Raw
+    type: msgspec.Raw
 
 
 class _Id(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,24 +28,34 @@ class _Id(msgspec.Struct, frozen=True, kw_only=True):
 
 _heads = msgspec.json.Decoder(_Head)
 _ids = msgspec.json.Decoder(_Id)
-_encoder = msgspec.json.Encoder()
+# `sequence` (20 digits, so that text sorts as numbers do) and `chainhash` are extension attributes
+_EVENT: Final = (
+    b'{"specversion":"1.0","id":"%b-%d","source":"/shiplog/%b","type":"dev.shiplog.%b,"subject":%b,"time":"%b",'
+    b'"datacontenttype":"application/json","sequence":"%020d","chainhash":"%b","data":%b}'
+)
 
 
 def encode(line: Line) -> bytes:
-    """A line as a CloudEvent."""
+    """A line as a CloudEvent: `id` is `<log>-<sequence>`, `subject` the stream, `data` the record as it is stored."""
     head = _heads.decode(line.record)
-    return _encoder.encode(
-        CloudEvent(
-            id=f"{line.log}-{line.sequence}",
-            source=f"/shiplog/{line.log}",
-            type=TYPE_PREFIX + head.type,
-            subject=head.stream,
-            time=rfc3339(head.clock_ns),
-            sequence=f"{line.sequence:020d}",
-            chainhash=line.hash,
-            data=line.record,
-        )
+    log = json_text(line.log)
+    return _EVENT % (
+        log,
+        line.sequence,
+        log,
+        bytes(head.type)[1:],
+        head.stream,
+        rfc3339(head.clock_ns).encode(),
+        line.sequence,
+        line.hash.encode(),
+        line.record,
     )
+
+
+@lru_cache(maxsize=64)
+def json_text(text: str) -> bytes:
+    """What stands between the quotes."""
+    return msgspec.json.encode(text)[1:-1]
 
 
 def position_of(content: bytes) -> Position:

@@ -1,8 +1,10 @@
 """The log in the formats of others, resumable by sequence, to a file, a stream or a NATS subject."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from typing import Final, Protocol
 
+import anyio
 from anyio import to_thread
 
 from clients.audit.formats import Format
@@ -65,12 +67,32 @@ async def export(
     after = first - 1 if position is None else position.sequence
     chosen = filters or Filters()
     wanted: list[Line] = []
-    async for batch in source.batches(after, end):
-        wanted += filter(chosen.pass_, batch)
-        after = batch[-1].sequence
-        if len(wanted) >= WRITTEN_EVENTS:
-            await sink.write(wanted)
-            wanted = []
-    if wanted:
-        await sink.write(wanted)
+    async with _beside(sink) as write:
+        async for batch in source.batches(after, end):
+            wanted += chosen.wanted(batch)
+            after = batch[-1].sequence
+            if len(wanted) >= WRITTEN_EVENTS:
+                await write(wanted)
+                wanted = []
+        if wanted:
+            await write(wanted)
     return after
+
+
+@asynccontextmanager
+async def _beside(sink: Sink) -> AsyncIterator[Callable[[list[Line]], Awaitable[None]]]:
+    """Yields what hands lines to the sink and returns once it has begun with them: the next ones are read meanwhile."""
+    hand, take = anyio.create_memory_object_stream[list[Line]](0)
+
+    async def write_all() -> None:
+        async with take:
+            async for lines in take:
+                await sink.write(lines)
+
+    try:
+        async with anyio.create_task_group() as tasks, hand:
+            tasks.start_soon(write_all)
+            yield hand.send
+    except BaseExceptionGroup as group:
+        _, own = group.split(anyio.BrokenResourceError)  # what the reader hears when the sink has failed
+        raise (own or group).exceptions[0] from None

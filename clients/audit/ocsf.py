@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from clients.audit.cloudevents import position_of_id
+from clients.audit.cloudevents import json_text, position_of_id
 from clients.subscribe.position import Position
 from events.envelope import Actor
 from events.lines import Line
@@ -149,7 +149,7 @@ class _KnownUid(msgspec.Struct, frozen=True, kw_only=True):
     uid: str
 
 
-class _Cause(msgspec.Struct, frozen=True, kw_only=True):
+class _Cause(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Who, and under which ids; left as JSON."""
 
     actor: msgspec.Raw
@@ -157,7 +157,7 @@ class _Cause(msgspec.Struct, frozen=True, kw_only=True):
     correlation_id: msgspec.Raw
 
 
-class _Record(msgspec.Struct, frozen=True, kw_only=True):
+class _Record(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What of a record is told."""
 
     clock_ns: int
@@ -168,10 +168,10 @@ class _Record(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Common(msgspec.Struct, frozen=True):
-    """An Activity without its last brace, and two more pieces, as JSON."""
+    """Fields that many events have in common, as JSON: an Activity without its last brace, `api` without its end."""
 
     activity: bytes
-    operation: bytes
+    api: bytes
     event_code: bytes
 
 
@@ -182,9 +182,8 @@ _encoder = msgspec.json.Encoder()
 _PRODUCT: Final = _encoder.encode(Product())
 _SERVICE: Final = _encoder.encode(Service())
 _OWN: Final = (
-    b'%b,"resources":[%b],"time":%d,"api":{"operation":%b,"service":%b,"request":{"uid":%b}},"metadata":{"version":"1.3.0","product":%b,'
-    b'"uid":"%b-%d","log_name":"%b","sequence":%d,"event_code":%b,"correlation_uid":%b},'
-    b'"unmapped":{"record":%b,"hash":"%b"}}'
+    b'%b%b,"time":%d%b,"request":{"uid":%b}},"metadata":{"version":"1.3.0","product":%b,"uid":"%b-%d","log_name":"%b",'
+    b'"sequence":%d%b,"correlation_uid":%b},"unmapped":{"record":%b,"hash":"%b"}}'
 )
 
 
@@ -194,25 +193,30 @@ def encode(line: Line) -> bytes:
     cause = record.cause
     is_failure = told_by(record.type).outcome in (FAILED, REFUSED)
     common = _common(record.type, bytes(cause.actor), bytes(record.data) if is_failure else b"{}")
-    kind, _, key = record.stream.partition("/")
-    log, request = line.log.encode(), bytes(cause.command_id)
+    log, sequence, request = json_text(line.log), line.sequence, bytes(cause.command_id)
     return _OWN % (
         common.activity,
-        _encoder.encode(Resource(uid=key, type=kind)),
+        _resources(record.stream),
         record.clock_ns // _MILLISECOND_NS,
-        common.operation,
-        _SERVICE,
-        request if request != b'""' else b'"event-%d"' % line.sequence,
+        common.api,
+        request if request != b'""' else b'"event-%d"' % sequence,
         _PRODUCT,
         log,
-        line.sequence,
+        sequence,
         log,
-        line.sequence,
+        sequence,
         common.event_code,
-        bytes(cause.correlation_id),
-        bytes(line.record),
+        cause.correlation_id,
+        line.record,
         line.hash.encode(),
     )
+
+
+@lru_cache(maxsize=4096)
+def _resources(stream: str) -> bytes:
+    """The field: events of an object lie close together."""
+    kind, _, key = stream.partition("/")
+    return b',"resources":[%b]' % _encoder.encode(Resource(uid=key, type=kind))
 
 
 @lru_cache(maxsize=4096)
@@ -236,7 +240,11 @@ def _common(tag: str, actor: bytes, reasons: bytes) -> _Common:
         src_endpoint=_endpoint(called.address),
         http_request=Request(user_agent=called.user_agent),
     )
-    return _Common(_encoder.encode(activity)[:-1], _encoder.encode(operation), _encoder.encode(tag))
+    return _Common(
+        activity=_encoder.encode(activity)[:-1],
+        api=b',"api":{"operation":%b,"service":%b' % (_encoder.encode(operation), _SERVICE),
+        event_code=b',"event_code":%b' % _encoder.encode(tag),
+    )
 
 
 def position_of(content: bytes) -> Position:

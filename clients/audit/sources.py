@@ -16,7 +16,7 @@ from clients.subscribe.position import Position
 from clients.subscribe.subscriber import Subscriber
 from events import chain
 from events.errors import EngineError
-from events.lines import Line, lines, read_line
+from events.lines import Line, read_line, read_lines
 from events.log import Stored
 from events.sqlite_log import SqliteLog
 
@@ -88,7 +88,10 @@ class FileSource:
             with _readable():
                 page = await self._log.stored(after, min(PAGE_EVENTS, end - after))
                 previous = _checked(self.log, after, page, previous)
-            yield [read_line(line) for line in lines(self.log, page)]
+            yield [
+                Line(log=self.log, sequence=sequence, hash=digest.hex(), record=msgspec.Raw(record))
+                for sequence, record, digest in page
+            ]
             after = page[-1][0]
 
 
@@ -114,7 +117,7 @@ class LinesSource:
         seen, previous = 0, b""
         while seen < end and (content := await to_thread.run_sync(next, reader, None)) is not None:
             with _readable():
-                page = [read_line(line) for line in content]
+                page = read_lines(content)
                 if any(line.log != self.log for line in page):
                     raise Unusable(f"{self._path} holds events of several logs: export each to a file of its own")
                 stored = [(line.sequence, bytes(line.record), bytes.fromhex(line.hash)) for line in page]

@@ -24,8 +24,12 @@ Decode = Callable[[bytes], Position]
 
 def as_line(line: Line) -> bytes:
     """A line as the engine sent it, without its end."""
-    head = b'{"log":"%b","sequence":%d,"hash":"%b","record":' % (line.log.encode(), line.sequence, line.hash.encode())
-    return b"%b%b}" % (head, bytes(line.record))
+    return b'{"log":"%b","sequence":%d,"hash":"%b","record":%b}' % (
+        line.log.encode(),
+        line.sequence,
+        line.hash.encode(),
+        line.record,
+    )
 
 
 def position_of_line(content: bytes) -> Position:
@@ -94,10 +98,13 @@ class FileSink:
 
     async def write(self, lines: Sequence[Line]) -> None:
         """See `Sink`."""
-        content = b"".join([self._encode(line) + b"\n" for line in lines])
+        content = bytearray()
+        for line in lines:
+            content += self._encode(line)
+            content += b"\n"
         await to_thread.run_sync(self._append, content)
 
-    def _append(self, content: bytes) -> None:
+    def _append(self, content: bytearray) -> None:
         before = os.lseek(self._descriptor, 0, os.SEEK_END)
         try:
             left = memoryview(content)

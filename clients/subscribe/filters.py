@@ -35,10 +35,14 @@ class Filters(msgspec.Struct, frozen=True, kw_only=True):
     objects: tuple[str, ...] = ()  # streams: container/*, volume/data; an id's beginning is enough
     callers: tuple[str, ...] = ()  # see `is_caller`
 
+    def wanted(self, batch: list[Line]) -> list[Line]:
+        """Those of some lines that are wanted."""
+        if not (self.types or self.objects or self.callers):
+            return batch
+        return list(filter(self.pass_, batch))
+
     def pass_(self, line: Line) -> bool:
         """Whether a line is wanted."""
-        if not (self.types or self.objects or self.callers):
-            return True
         head = _heads.decode(line.record)
         return (
             _any(head.type, self.types)

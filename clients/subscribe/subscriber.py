@@ -1,7 +1,7 @@
 """Follows an engine's log over restarts and outages: every event once, in order, from any position on."""
 
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from typing import Final
 
 import anyio
@@ -11,7 +11,7 @@ from clients.errors import LogChanged, Unusable
 from clients.subscribe.filters import Filters
 from clients.subscribe.position import Position
 from events.errors import EngineError
-from events.lines import Line, read_line
+from events.lines import Line, read_lines
 
 LOGGER = logging.getLogger(__name__)
 PAUSES_S: Final = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)  # between attempts; the last one from then on
@@ -53,8 +53,7 @@ class Subscriber:
     async def batches(self) -> AsyncGenerator[list[Line]]:
         """The same as they arrive, several at a time; what the filters leave out is left out."""
         async for raw in self.raw():
-            batch = [line for line in map(_read, raw) if self._filters.pass_(line)]
-            if batch:
+            if batch := self._filters.wanted(_read(raw)):
                 yield batch
 
     async def raw(self) -> AsyncGenerator[list[bytes]]:
@@ -85,7 +84,8 @@ class Subscriber:
                 async for chunk in chunks:
                     *lines, rest = (rest + chunk).split(b"\n")
                     if lines:
-                        self._move(_read(lines[0]), _read(lines[-1]), len(lines))
+                        first, last = _read((lines[0], lines[-1]))
+                        self._move(first, last, len(lines))
                         yield lines
         except ApiError as error:
             raise self._explained(error) from error
@@ -117,8 +117,8 @@ class Subscriber:
         return LogChanged(error.message) if error.status == _CONFLICT else error
 
 
-def _read(line: bytes) -> Line:
+def _read(lines: Iterable[bytes]) -> list[Line]:
     try:
-        return read_line(line)
+        return read_lines(lines)
     except EngineError as error:
         raise Unusable(str(error)) from error

@@ -10,7 +10,7 @@ import socket
 
 import anyio
 from anyio.abc import ByteStream
-from anyio.lowlevel import cancel_shielded_checkpoint, checkpoint_if_cancelled
+from anyio.lowlevel import cancel_shielded_checkpoint, checkpoint, checkpoint_if_cancelled
 from typing_extensions import override
 
 
@@ -36,10 +36,8 @@ class ConnectedStream(ByteStream):
     @override
     async def send(self, item: bytes) -> None:
         """All of it. Raises BrokenResourceError, ClosedResourceError."""
-        await checkpoint_if_cancelled()
+        await checkpoint()  # before, not after: what is cancelled hasn't been sent
         left = memoryview(item)[self._try_to_send(item) :]
-        if not left:
-            await cancel_shielded_checkpoint()
         while left:
             await anyio.wait_writable(self._socket)
             left = left[self._try_to_send(left) :]
@@ -63,7 +61,7 @@ class ConnectedStream(ByteStream):
             with contextlib.suppress(OSError):
                 anyio.notify_closing(self._socket)
             self._socket.close()
-        await anyio.lowlevel.checkpoint()
+        await checkpoint()
 
     def _try_to_receive(self, max_bytes: int) -> bytes | None:
         """None when there is nothing yet."""

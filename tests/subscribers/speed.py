@@ -14,6 +14,7 @@ from pathlib import Path
 
 import anyio
 import msgspec
+from anyio.streams.buffered import BufferedByteReceiveStream
 
 from clients.api import Client, EngineUnreachable
 from clients.audit.export import export
@@ -25,21 +26,8 @@ from clients.subscribe.subscriber import Subscriber
 
 ROOT = Path(__file__).resolve().parents[2]
 FILL_LIMIT_S = 300.0
-
-
-class _Clock(msgspec.Struct, frozen=True, kw_only=True):
-    """When an event happened."""
-
-    clock_ns: int
-
-
-class _Line(msgspec.Struct, frozen=True, kw_only=True):
-    """What of a line is needed."""
-
-    record: _Clock
-
-
-_lines = msgspec.json.Decoder(_Line)
+LIVE_LIMIT_S = 60.0
+OUTPUT_BYTES = 1 << 28
 
 
 @contextlib.contextmanager
@@ -87,25 +75,16 @@ async def exported(client: Client, directory: Path, name: str) -> float:
 
 
 async def live(client: Client, head: Position, subscribers: int, rate: float, seconds: float) -> list[float]:
-    """Milliseconds from an event's clock to its line at a subscriber, of all of them."""
-    delays_ms: list[float] = []
-    count = int(rate * seconds)
-
-    async def follow() -> None:
-        left = count
-        async for batch in Subscriber(client, position=head).raw():
-            now_ns = time.time_ns()
-            delays_ms.extend((now_ns - _lines.decode(line).record.clock_ns) / 1e6 for line in batch)
-            left -= len(batch)
-            if left <= 0:
-                return
-
-    async with anyio.create_task_group() as tasks:
-        for _ in range(subscribers):
-            tasks.start_soon(follow)
-        await anyio.sleep(1)  # all are connected: what is measured is a running state
-        await client.act("POST", "/write", {"rate": str(rate), "seconds": str(seconds)})
-    return sorted(delays_ms)
+    """Milliseconds from an event's clock to its line at each subscriber; all of these are one other process."""
+    numbers = map(str, (subscribers, head.sequence + 1, int(rate * seconds)))
+    command = [sys.executable, "-m", "tests.subscribers.followers", client.host.removeprefix("unix://"), *numbers]
+    async with await anyio.open_process(command, cwd=ROOT, stderr=None) as process:
+        assert process.stdout is not None
+        said = BufferedByteReceiveStream(process.stdout)
+        with anyio.fail_after(LIVE_LIMIT_S + seconds):
+            assert await said.receive_until(b"\n", OUTPUT_BYTES) == b"ready"
+            await client.act("POST", "/write", {"rate": str(rate), "seconds": str(seconds)})
+            return sorted(msgspec.json.decode(await said.receive_until(b"\n", OUTPUT_BYTES), type=list[float]))
 
 
 async def measure(events: int, subscribers: int, rate: float, seconds: float) -> None:

@@ -85,6 +85,27 @@ async def test_followers_of_all_speeds_get_the_same():
     assert seen == [list(range(1, sum(sizes) + 1))] * 5
 
 
+async def test_followers_go_on_when_the_one_that_reads_for_all_leaves():
+    log = MemoryLog(SetClock())
+    feed = Feed(log)
+    await append(log, 1)
+    seen: list[bytes] = []
+
+    async def follow(scope: anyio.CancelScope) -> None:
+        with scope:
+            seen.append((await feed.after(1))[0])
+
+    leader = anyio.CancelScope()
+    with anyio.fail_after(60):
+        async with anyio.create_task_group() as tasks:
+            for scope in (leader, anyio.CancelScope(), anyio.CancelScope()):
+                tasks.start_soon(follow, scope)
+                await anyio.lowlevel.checkpoint()
+            leader.cancel()
+            await append(log, 1)
+    assert [read_line(line).sequence for line in seen] == [2, 2]
+
+
 async def test_a_line_tells_the_log_and_the_stored_bytes():
     log = MemoryLog(SetClock())
     feed = Feed(log)
