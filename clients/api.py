@@ -5,12 +5,13 @@ from collections.abc import AsyncIterable, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TypeVar
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import SplitResult, urlencode, urlsplit
 
 import anyio
 import anyio.abc
 import h11
 import msgspec
+from anyio.streams.stapled import StapledByteStream
 
 DEFAULT_HOST = "unix:///run/shiplog/shiplog.sock"
 CONNECT_TIMEOUT_S = 10.0
@@ -42,7 +43,7 @@ class _Message(msgspec.Struct, frozen=True):
 
 
 class Client:
-    """Speaks to `unix://PATH` or `tcp://HOST:PORT`, there with TLS if given; every request has a connection of its own.
+    """Speaks to `unix://PATH`, `tcp://HOST:PORT` (with TLS if given) or `ssh://HOST`; a connection for every request.
 
     `always` goes along with the query of every GET request.
     """
@@ -137,12 +138,23 @@ class Client:
         try:
             with anyio.fail_after(CONNECT_TIMEOUT_S):
                 stream = await _connect(self._host, self._tls)
+        except PermissionError as error:
+            raise EngineUnreachable(
+                f"permission denied at {self._host}: use sudo, or join the group that the socket belongs to"
+            ) from error
+        except ssl.SSLError as error:
+            raise EngineUnreachable(_distrust(self._host, error.reason or str(error))) from error
         except (OSError, TimeoutError) as error:
             raise EngineUnreachable(f"cannot connect to the engine at {self._host}: is shiplogd running?") from error
         async with stream:
+            connection = _Connection(stream)
             try:
-                yield _Connection(stream)
+                yield connection
+            except ssl.SSLError as error:
+                raise EngineUnreachable(_distrust(self._host, error.reason or str(error))) from error
             except (h11.RemoteProtocolError, anyio.BrokenResourceError, TimeoutError) as error:
+                if self._tls is not None and not connection.is_answered:  # TLS 1.3 refuses after the handshake
+                    raise EngineUnreachable(_distrust(self._host, "it closed the connection")) from error
                 raise EngineUnreachable(f"the engine at {self._host} went away: {error}") from error
 
 
@@ -187,6 +199,7 @@ class _Connection:
     def __init__(self, stream: anyio.abc.ByteStream) -> None:
         self.stream = stream
         self._protocol = h11.Connection(h11.CLIENT)
+        self.is_answered = False  # an answer has begun
 
     async def send_request(
         self,
@@ -257,6 +270,7 @@ class _Connection:
             if isinstance(event, h11.InformationalResponse) and event.status_code == CONTINUE:
                 continue
             if isinstance(event, h11.Event):
+                self.is_answered = True
                 return event
             if event is h11.PAUSED:
                 raise EngineUnreachable("the engine switched protocols without being asked to")
@@ -277,7 +291,26 @@ async def _connect(host: str, tls: ssl.SSLContext | None) -> anyio.abc.ByteStrea
         if tls is None:
             return await anyio.connect_tcp(parts.hostname, parts.port)
         return await anyio.connect_tcp(parts.hostname, parts.port, ssl_context=tls, tls_standard_compatible=False)
-    raise EngineUnreachable(f"{host} is neither unix://PATH nor tcp://HOST:PORT")
+    if parts.scheme == "ssh" and parts.hostname:
+        return await _connect_over_ssh(parts)
+    raise EngineUnreachable(f"{host} is neither unix://PATH nor tcp://HOST:PORT nor ssh://[USER@]HOST[:PORT]")
+
+
+async def _connect_over_ssh(parts: SplitResult) -> anyio.abc.ByteStream:
+    """As docker's CLI does it: the CLI at the other end joins its standard streams with its engine."""
+    user, port = ("-l", parts.username) if parts.username else (), ("-p", str(parts.port)) if parts.port else ()
+    command = ["ssh", *user, *port, "--", parts.hostname or "", "docker", "system", "dial-stdio"]
+    process = await anyio.open_process(command, stderr=None)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    return StapledByteStream(process.stdin, process.stdout)
+
+
+def _distrust(host: str, reason: str) -> str:
+    return (
+        f"no trusted connection to the engine at {host} ({reason}): check --tlscacert, --tlscert and --tlskey, or the "
+        "files in DOCKER_CERT_PATH"
+    )
 
 
 async def _file_chunks(file: Path) -> AsyncIterator[bytes]:

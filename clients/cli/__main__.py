@@ -40,6 +40,7 @@ COMMANDS = {
         "load": "clients.cli.commands.images:load",
         "save": "clients.cli.commands.images:save",
         "import": "clients.cli.commands.images:import_",
+        "build": "clients.cli.commands.images:build",
         "history": "clients.cli.commands.images:history",
         "search": "clients.cli.commands.system:search",
         "login": "clients.cli.commands.system:login",
@@ -80,7 +81,7 @@ The engine is the one that --host, SHIPLOG_HOST, DOCKER_HOST or a context names;
 
 
 @click.group(cls=Section, lazy=COMMANDS, help=ABOUT, context_settings=HELP)
-@click.option("-H", "--host", default="", help="unix://PATH or tcp://HOST:PORT")
+@click.option("-H", "--host", default="", help="unix://PATH, tcp://HOST:PORT or ssh://[USER@]HOST")
 @click.option("-c", "--context", "context_name", default="", help="Name of the context to use")
 @click.option("--config", default="", help="Directory of the docker CLI's configuration")
 @click.option(

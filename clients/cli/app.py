@@ -11,7 +11,7 @@ import click
 from typing_extensions import override
 
 from clients.api import ApiError, Client, EngineUnreachable
-from clients.cli.settings import Flags, Settings, SettingsError, resolve
+from clients.cli.settings import Flags, Settings, SettingsError, elsewhere, resolve
 from clients.cli.template import TemplateError
 from clients.errors import ClientFailure
 
@@ -85,10 +85,11 @@ def engine_command(act: Act[Parameters]) -> Callable[Parameters, None]:
     return run
 
 
-def settings() -> Settings:
-    """Of the command that runs. Raises SettingsError."""
-    flags = click.get_current_context().find_root().obj
-    return resolve(flags if isinstance(flags, Flags) else Flags())
+def settings(engine: str | None = None) -> Settings:
+    """Of the command that runs, or for another engine that it names. Raises SettingsError."""
+    known = click.get_current_context().find_root().obj
+    flags = known if isinstance(known, Flags) else Flags()
+    return resolve(flags if engine is None else elsewhere(flags, engine))
 
 
 async def for_each(names: Iterable[str], act: Callable[[str], Awaitable[str | None]]) -> int:

@@ -114,6 +114,7 @@ def _host(options: Options) -> dict[str, Any]:
         "Tmpfs": {path: rest for path, _, rest in (each.partition(":") for each in options["tmpfs"])},
         "Ulimits": [_ulimit(each) for each in options["ulimit"]],
         "Devices": [_device(each) for each in options["device"]],
+        "DeviceRequests": [_gpus(each) for each in options["gpus"]],
         "DeviceCgroupRules": list(options["device_cgroup_rule"]),
         "BlkioWeightDevice": [_of_device(each, "Weight", int) for each in options["blkio_weight_device"]],
         "BlkioDeviceReadBps": [_of_device(each, "Rate", memory_bytes) for each in options["device_read_bps"]],
@@ -262,6 +263,21 @@ def _device(text: str) -> dict[str, str]:
         else:
             inside = word
     return {"PathOnHost": outside, "PathInContainer": inside, "CgroupPermissions": permissions}
+
+
+def _gpus(text: str) -> dict[str, Any]:
+    """`all`, `2` or `driver=nvidia,device=0,capabilities=utility` as the API has it."""
+    found = pairs(text.split(",")) if "=" in text else {"count": text}
+    count = found.get("count", "")
+    if count not in ("", "all") and not count.isdecimal():
+        raise _bad("--gpus", text, "all, a number or device=ID")
+    return {
+        "Driver": found.get("driver", ""),
+        "Count": -1 if count == "all" else int(count or 0),
+        "DeviceIDs": found["device"].split(";") if "device" in found else None,
+        "Capabilities": [["gpu", *filter(None, found.get("capabilities", "").split(";"))]],
+        "Options": {},
+    }
 
 
 def _of_device(text: str, key: str, parse: Any) -> dict[str, Any]:
@@ -426,12 +442,13 @@ def _networks(options: Options) -> tuple[str, dict[str, Any]]:
     for index, word in enumerate(names):
         fields = pairs(_csv(word)) if "=" in word else {"name": word}
         endpoint: dict[str, Any] = {"Aliases": [fields["alias"]] if "alias" in fields else []}
-        addresses = {"IPv4Address": fields.get("ip", ""), "IPv6Address": fields.get("ip6", "")}
+        addresses: dict[str, Any] = {"IPv4Address": fields.get("ip", ""), "IPv6Address": fields.get("ip6", "")}
         if index == 0:
             endpoint["Aliases"] += list(options["network_alias"])
             addresses = {
                 "IPv4Address": options["ip"] or addresses["IPv4Address"],
                 "IPv6Address": options["ip6"] or addresses["IPv6Address"],
+                "LinkLocalIPs": list(options["link_local_ip"]),
             }
         endpoint["IPAMConfig"] = {key: value for key, value in addresses.items() if value}
         if "mac-address" in fields:

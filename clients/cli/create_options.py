@@ -60,6 +60,7 @@ _NUMBERS: tuple[tuple[str, ...], ...] = (
     ("--stop-timeout", "Seconds between asking it to stop and killing it"),
 )
 _SWITCHES: tuple[tuple[str, ...], ...] = (
+    ("--disable-content-trust", "As it always is: signatures are a matter of the engine's trust policy"),
     ("--init", "Run an init inside that passes signals on and reaps processes"),
     ("--interactive", "-i", "Keep its input open"),
     ("--no-healthcheck", "Without the image's health check"),
@@ -91,9 +92,11 @@ _LISTS: tuple[tuple[str, ...], ...] = (
     ("--env-file", "File of environment variables"),
     ("--expose", "Port or range that can be published"),
     ("--group-add", "Additional group"),
+    ("--gpus", "GPUs to give it: all, a number, or 'device=...'"),
     ("--label", "-l", "Label, as key=value"),
     ("--label-file", "File of labels"),
     ("--link", "Container to reach by name, as NAME[:ALIAS]"),
+    ("--link-local-ip", "Link-local address on its network"),
     ("--log-opt", "Option of the log driver, as key=value"),
     ("--mount", "Mount, as type=bind|volume|tmpfs,src=...,dst=...[,readonly]"),
     ("--network", "Network: a name, bridge, host, none or container:NAME"),

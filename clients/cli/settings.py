@@ -111,8 +111,8 @@ def resolve(flags: Flags, environment: Mapping[str, str] = os.environ) -> Settin
     config = configuration_directory(flags, environment)
     named = (
         flags.host
-        or environment.get("SHIPLOG_HOST", "")
-        or ("" if flags.context else environment.get("DOCKER_HOST", ""))
+        if flags.host or flags.context
+        else environment.get("SHIPLOG_HOST", "") or environment.get("DOCKER_HOST", "")
     )
     if named:
         if flags.context and flags.host:
@@ -126,6 +126,14 @@ def resolve(flags: Flags, environment: Mapping[str, str] = os.environ) -> Settin
     tls = _context_tls(config, context)
     host = _with_port(context.endpoint.host, secure=tls is not None)
     return Settings(host=host, context=name, config=config, tls=tls, at=flags.at)
+
+
+def elsewhere(flags: Flags, engine: str) -> Flags:
+    """Flags for another engine than theirs, with the same TLS: a host (`tcp://...`) or a context's name."""
+    is_host = "://" in engine
+    return msgspec.structs.replace(
+        flags, host=engine if is_host else "", context="" if is_host else engine or DEFAULT_CONTEXT, at=""
+    )
 
 
 def configuration_directory(flags: Flags, environment: Mapping[str, str]) -> Path:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -121,6 +122,17 @@ def test_the_engine_tells_of_itself(shiplog):
     assert out(shiplog("version", "--format", "{{.Server.Os}}")) == "linux"
     assert out(shiplog("info", "--format", "{{.Driver}}")) in ("overlay2", "vfs")
     assert shiplog("system", "df").stdout.startswith("TYPE")
+
+
+def test_who_may_not_use_the_socket_is_told_so(tmp_path):
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "s.sock"))
+        listening.listen()
+        os.chown(tmp_path / "s.sock", 65534, 65534)
+        program = ["setpriv", "--bounding-set=-all", str(PROGRAM), "-H", f"unix://{tmp_path}/s.sock", "ps"]
+        refused = subprocess.run(program, capture_output=True, check=False, timeout=LIMIT_S)
+    assert refused.returncode == 1
+    assert f"permission denied at unix://{tmp_path}/s.sock: use sudo" in refused.stderr.decode()
 
 
 def test_the_past_can_be_asked_about(shiplog):

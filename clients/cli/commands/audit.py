@@ -20,7 +20,7 @@ from clients.audit.nats_sink import nats_sink
 from clients.audit.sources import EngineSource, Source, open_source
 from clients.audit.verify import verify as verify_log
 from clients.cli import human
-from clients.cli.app import FAILED, HELP, Failed, engine_command, section
+from clients.cli.app import FAILED, HELP, Failed, engine_command, section, settings
 from clients.cli.commands.past import caller
 from clients.cli.listing import Column, Listing, Row, show, show_object
 from clients.cli.moments import timestamp
@@ -224,7 +224,10 @@ async def replay_log(client: Client, last: int | None, compared: bool, format_: 
 
 @click.command(short_help="Have another engine serve a lost host's containers", context_settings=HELP)
 @click.option(
-    "--onto", required=True, metavar="HOST", help="The engine that takes over, as unix://PATH or tcp://HOST:PORT"
+    "--onto",
+    required=True,
+    metavar="HOST|CONTEXT",
+    help="The engine that takes over: unix://PATH, tcp://HOST:PORT (with the TLS flags) or a context",
 )
 @click.option(
     "--keys", "keys_path", default="", help="Key export of the lost engine (shiplog audit keys), for what is sealed"
@@ -256,7 +259,7 @@ async def replay(
             keys = await anyio.to_thread.run_sync(read_export, Path(keys_path), private_key, source.log)
         wanted = plan(await rebuild(source, last), keys)
     failed = 0
-    async for outcome in TakeOver(Client(onto), wanted, tuple(Path(archive) for archive in archives)).run():
+    async for outcome in TakeOver(settings(onto).client(), wanted, tuple(Path(archive) for archive in archives)).run():
         failed += outcome.outcome == TAKE_OVER_FAILED
         detail = f": {outcome.detail}" if outcome.detail else ""
         click.echo(f"{outcome.kind} {outcome.name}: {outcome.outcome}{detail}")

@@ -4,13 +4,14 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import click
 import msgspec
 
 from clients.api import ApiError, Client
 from clients.cli import completion, human
-from clients.cli.app import FAILED, HELP, confirm, engine_command, filters, section, tell
+from clients.cli.app import FAILED, HELP, Failed, confirm, engine_command, filters, section, tell
 from clients.cli.archives import save_to, standard_input
 from clients.cli.commands.files import refuse_terminal
 from clients.cli.credentials import registry_headers
@@ -60,6 +61,12 @@ HISTORY = Listing(
     quiet="ID",
 )
 _NONE = "<none>"
+trust_option = click.option(
+    "--disable-content-trust",
+    is_flag=True,
+    expose_value=False,
+    help="As it always is: signatures are a matter of the engine's trust policy",
+)
 _SHORT_ID, _COMMAND_LENGTH = 12, 45
 
 
@@ -134,6 +141,7 @@ def rows_of(image: dict[str, Any], *, whole: bool, digests: bool) -> Iterator[Ro
 @click.option("-a", "--all-tags", is_flag=True, help="All tags of the repository")
 @click.option("--platform", default="", help="Platform, such as linux/arm64")
 @click.option("-q", "--quiet", is_flag=True, help="Only print its name")
+@trust_option
 @click.argument("name", metavar="NAME[:TAG|@DIGEST]")
 @engine_command
 async def pull(client: Client, all_tags: bool, platform: str, quiet: bool, name: str) -> None:
@@ -151,6 +159,7 @@ async def pull(client: Client, all_tags: bool, platform: str, quiet: bool, name:
 @click.command(short_help="Send an image to a registry", context_settings=HELP)
 @click.option("-a", "--all-tags", is_flag=True, help="All tags of the repository")
 @click.option("-q", "--quiet", is_flag=True, help="Only print its name")
+@trust_option
 @click.argument("name", metavar="NAME[:TAG]", shell_complete=completion.images)
 @engine_command
 async def push(client: Client, all_tags: bool, quiet: bool, name: str) -> None:
@@ -179,16 +188,17 @@ async def tag(client: Client, source: str, target: str) -> None:
 @click.command(short_help="Remove images", context_settings=HELP)
 @click.option("-f", "--force", is_flag=True, help="Even if it has several names or a stopped container uses it")
 @click.option("--no-prune", is_flag=True, help="Leave untagged parents")
+@click.option("--platform", "platforms", multiple=True, help="Only if it is for this platform")
 @click.argument("names", nargs=-1, required=True, metavar="IMAGE...", shell_complete=completion.images)
 @engine_command
-async def rmi(client: Client, force: bool, no_prune: bool, names: tuple[str, ...]) -> int:
+async def rmi(client: Client, force: bool, no_prune: bool, platforms: tuple[str, ...], names: tuple[str, ...]) -> int:
     """Remove names of images, and images that have no name left."""
     code = 0
+    words = [("force", str(force).lower()), ("noprune", str(no_prune).lower())]
+    words += [("platforms", msgspec.json.encode(platform_of(platform)).decode()) for platform in platforms]
     for name in names:
         try:
-            removed = await client.delete(
-                f"/images/{name}", list[dict[str, str]], {"force": force, "noprune": no_prune}
-            )
+            removed = await client.delete(f"/images/{name}?{urlencode(words)}", list[dict[str, str]])
         except ApiError as error:
             tell(error)
             code = FAILED
@@ -243,6 +253,25 @@ async def save(client: Client, output: str, platform: str, names: tuple[str, ...
         path += f"&platform={msgspec.json.encode(platform_of(platform)).decode()}"
     async with client.stream("GET", path) as chunks:
         await save_to(chunks, output)
+
+
+@click.command(
+    short_help="Not in this engine yet: build elsewhere and load",
+    context_settings={**HELP, "ignore_unknown_options": True},
+)
+@click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="...")
+def build(words: tuple[str, ...]) -> None:
+    """Say what to do instead: this engine doesn't build images.
+
+    \b
+    buildctl build ... --output type=docker,dest=image.tar      (or: buildah push NAME docker-archive:image.tar)
+    shiplog load --input image.tar
+    """
+    del words
+    raise Failed(
+        "this engine can't build images yet: build with BuildKit or buildah into an archive, then "
+        "`shiplog load --input ARCHIVE`"
+    )
 
 
 @click.command("import", short_help="Make an image of a tar archive of files", context_settings=HELP)
@@ -328,6 +357,7 @@ image = section(
     "image",
     "Manage images",
     {
+        "build": "clients.cli.commands.images:build",
         "history": "clients.cli.commands.images:history",
         "import": "clients.cli.commands.images:import_",
         "inspect": "clients.cli.commands.inspect:image",

@@ -8,6 +8,10 @@ from pathlib import Path
 import fastjsonschema
 import msgspec
 import pytest
+from cloudevents.core.formats.json import JSONFormat
+from cloudevents.core.v1.event import CloudEvent
+from ocsf.v1_3_0.events import ApiActivity
+from pydantic import BaseModel
 
 from clients.audit.entries import Entry, Wanted, entries
 from clients.audit.export import StreamSink, export
@@ -30,6 +34,10 @@ from tests.nats_servers import connected, server, stored_ids
 from tests.unit.clients.served import served
 from tests.unit.events.examples import example
 
+# Attributes of the class that the models keep beside their fields; the validator checks them.
+PLACED_BY_CLASS = {
+    f"ApiActivity.{name}" for name in ("category_name", "category_uid", "class_name", "class_uid", "time", "type_uid")
+}
 SCHEMAS = Path(__file__).parent / "schemas"
 ANN = Actor(kind="unix", uid=1000, gid=1000, pid=7, executable="/usr/bin/docker", user_agent="Docker-Client/28")
 BOB = Actor(kind="tls", subject="CN=bob", address="10.0.0.9:4711")
@@ -59,23 +67,36 @@ async def every_event() -> list[Line]:
 # ---- formats
 
 
-async def test_cloudevents_fit_their_schema():
-    check = validator("cloudevents-1.0.json")
+async def test_cloudevents_fit_their_schema_and_the_sdk_of_its_authors():
+    check, sdk = validator("cloudevents-1.0.json"), JSONFormat()
     for line in await every_event():
         told = json.loads(FORMATS["cloudevents"].encode(line))
         check(told)
+        read = sdk.read(CloudEvent, FORMATS["cloudevents"].encode(line))
+        assert (read.get_id(), read.get_subject()) == (told["id"], line.content.stream)
         assert told["id"] == f"{line.log}-{line.sequence}"
         assert told["data"] == json.loads(bytes(line.record))
         assert told["time"] == "2023-11-14T22:13:20.000000000Z"
 
 
-async def test_ocsf_fits_its_schema():
+async def test_ocsf_fits_its_schema_and_models_made_of_the_published_one():
     check = validator("ocsf-1.3.0-api_activity.json")
     for line in await every_event():
         told = json.loads(FORMATS["ocsf"].encode(line))
         check(told)
+        assert foreign(ApiActivity.model_validate(told)) == set()
         assert told["type_uid"] == told["class_uid"] * 100 + told["activity_id"]
         assert told["unmapped"]["record"] == json.loads(bytes(line.record))
+
+
+def foreign(model: BaseModel) -> set[str]:
+    """Attributes that the published schema doesn't have, at any depth; `unmapped` is the place for any."""
+    found = {f"{type(model).__name__}.{name}" for name in model.model_extra or {}} - PLACED_BY_CLASS
+    for name in type(model).model_fields.keys() - {"unmapped"}:
+        value = getattr(model, name)
+        for each in value if isinstance(value, list) else [value]:
+            found |= foreign(each) if isinstance(each, BaseModel) else set()
+    return found
 
 
 def test_schemas_refuse_what_they_should():

@@ -1,5 +1,6 @@
 """What `shiplog` prints and ends with, against a real HTTP server that plays the engine."""
 
+import os
 import struct
 import sys
 from typing import NamedTuple
@@ -128,6 +129,41 @@ async def test_an_engine_that_is_not_there_is_named():
         done = await anyio.run_process(command, check=False)
     assert done.returncode == 1
     assert b"cannot connect to the engine at unix:///nowhere/s.sock: is shiplogd running?" in done.stderr
+
+
+async def test_what_the_engine_can_not_do_is_said_with_what_to_do_instead():
+    ended = await shiplog(Playing().routes(), "build", "-t", "x", ".")
+    assert (ended.code, ended.out) == (1, "")
+    assert "can't build images yet" in ended.err
+    assert "shiplog load --input" in ended.err
+
+
+async def test_an_engine_behind_ssh(tmp_path):
+    """The other end is this host: what plays ssh joins its standard streams with the socket that it is told of."""
+    asked = tmp_path / "asked"
+    relay = (
+        "import os,socket,sys,threading\n"
+        "s=socket.socket(socket.AF_UNIX);s.connect(os.environ['FAR'])\n"
+        "def up():\n"
+        "    while data:=os.read(0,65536): s.sendall(data)\n"
+        "    s.shutdown(socket.SHUT_WR)\n"
+        "threading.Thread(target=up,daemon=True).start()\n"
+        "while data:=s.recv(65536): os.write(1,data)\n"
+    )
+    (tmp_path / "relay.py").write_text(relay)
+    (tmp_path / "ssh").write_text(f'#!/bin/sh\necho "$@" >{asked}\nexec {sys.executable} {tmp_path}/relay.py\n')
+    (tmp_path / "ssh").chmod(0o755)
+
+    async def version(_: Request) -> Answer:
+        return Response(body=b'{"Version":"far away"}')
+
+    async with serving([route(version, "GET", "/version")]) as server:
+        command = [sys.executable, "-m", "clients.cli", "-H", "ssh://ann@far:2222", "version"]
+        environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "FAR": str(server.path)}
+        with anyio.fail_after(LIMIT_S):
+            done = await anyio.run_process([*command, "-f", "{{.Server.Version}}"], env=environment, check=False)
+    assert (done.returncode, done.stdout) == (0, b"far away\n")
+    assert asked.read_text() == "-l ann -p 2222 -- far docker system dial-stdio\n"
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,16 @@ import json
 import pytest
 
 from clients.api import DEFAULT_HOST
-from clients.cli.settings import Flags, SettingsError, contexts, read_configuration, resolve, write_current_context
+from clients.cli.settings import (
+    Flags,
+    SettingsError,
+    Tls,
+    contexts,
+    elsewhere,
+    read_configuration,
+    resolve,
+    write_current_context,
+)
 
 
 def make_context(directory, name: str, host: str) -> None:
@@ -32,6 +41,30 @@ def test_flags_come_before_the_environment_and_that_before_contexts(tmp_path):
     assert resolve(Flags(context="default"), environment).host == DEFAULT_HOST
     with pytest.raises(SettingsError, match="can't be used together"):
         resolve(Flags(host="unix:///x", context="far"), environment)
+
+
+def test_a_context_that_is_asked_for_comes_before_the_environment(tmp_path):
+    make_context(tmp_path, "far", "tcp://far:2376")
+    environment = {"DOCKER_CONFIG": str(tmp_path), "DOCKER_HOST": "unix:///d.sock", "SHIPLOG_HOST": "unix:///s.sock"}
+    assert resolve(Flags(context="far"), environment).host == "tcp://far:2376"
+
+
+def test_another_engine_is_a_host_or_a_context_with_the_same_tls(tmp_path):
+    make_context(tmp_path, "far", "tcp://far:2376")
+    material = tmp_path / "contexts/tls" / hashlib.sha256(b"far").hexdigest() / "docker"
+    material.mkdir(parents=True)
+    for name in ("ca.pem", "cert.pem", "key.pem"):
+        (material / name).touch()
+    environment = {"DOCKER_CONFIG": str(tmp_path), "DOCKER_HOST": "unix:///d.sock"}
+    ours = Flags(host="unix:///mine", tls_verify=True, authority="/a", certificate="/c", key="/k", at="17")
+    named = resolve(elsewhere(ours, "tcp://new"), environment)
+    assert (named.host, named.at) == ("tcp://new:2376", "")
+    assert named.tls == Tls(authority="/a", certificate="/c", key="/k")
+    known = resolve(elsewhere(Flags(), "far"), environment)
+    assert known.host == "tcp://far:2376"
+    assert known.tls == Tls(
+        authority=str(material / "ca.pem"), certificate=str(material / "cert.pem"), key=str(material / "key.pem")
+    )
 
 
 def test_a_context_that_is_not_there_is_named(tmp_path):
