@@ -45,7 +45,7 @@ class _Message(msgspec.Struct, frozen=True):
 class Client:
     """Speaks to `unix://PATH`, `tcp://HOST:PORT` (with TLS if given) or `ssh://HOST`; a connection for every request.
 
-    `always` goes along with the query of every GET request.
+    `always` goes along with the query of every request.
     """
 
     def __init__(
@@ -129,9 +129,9 @@ class Client:
             yield Attached(connection.stream, await connection.read_upgrade())
 
     def _target(self, method: str, path: str, query: Query | None) -> str:
-        pairs = {**self._always, **(query or {})} if method == "GET" else query or {}
+        pairs = {**self._always, **(query or {})}
         words = {key: str(value).lower() if isinstance(value, bool) else value for key, value in pairs.items()}
-        return f"{path}?{urlencode(words)}" if words else path
+        return f"{path}{'&' if '?' in path else '?'}{urlencode(words)}" if words else path
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator["_Connection"]:

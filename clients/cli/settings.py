@@ -68,6 +68,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     def client(self) -> Client:
         """A client of it. Raises SettingsError."""
+        if self.host.partition("://")[0] not in ("unix", "tcp", "ssh"):
+            raise SettingsError(f"{self.host} is no engine: use unix://PATH, tcp://HOST[:PORT] or ssh://[USER@]HOST")
         return Client(
             self.host, tls=self.tls.context() if self.tls else None, always={"at": self.at} if self.at else None
         )

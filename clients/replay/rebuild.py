@@ -33,7 +33,7 @@ async def rebuild(source: Source, last: int | None = None) -> State:
             try:
                 event = recorded(bytes(line.record), bytes.fromhex(line.hash))
             except EngineError as error:
-                raise Unusable(f"event {line.sequence}: {error}: use a newer version") from error
+                raise Unusable(f"event {line.sequence}: {error}") from error
             state.apply((event,))
     return state
 

@@ -10,7 +10,7 @@ import socket
 
 import anyio
 from anyio.abc import ByteStream
-from anyio.lowlevel import cancel_shielded_checkpoint, checkpoint, checkpoint_if_cancelled
+from anyio.lowlevel import cancel_shielded_checkpoint, checkpoint
 from typing_extensions import override
 
 

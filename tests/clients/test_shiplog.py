@@ -9,6 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from events import chain
+from events.lines import lines as told_lines
+from events.lines import read_line
+
 pytestmark = pytest.mark.root
 PROGRAM = Path(sys.executable).with_name("shiplog")
 LIMIT_S = 60
@@ -190,6 +194,51 @@ def test_auditors_see_who_did_what(shiplog, engine, tmp_path):
     unusable = shiplog("audit", "replay", str(tmp_path / "foreign"), check=False)
     assert (unusable.returncode, unusable.stdout) == (1, "")
     assert "foreign" in unusable.stderr
+
+
+def test_bad_input_is_told_and_changes_nothing(shiplog, engine, tmp_path):
+    shiplog("create", "--name", "untouched", "busybox")
+    log, newer, damaged, foreign = (tmp_path / name for name in ("log.jsonl", "newer", "damaged", "foreign"))
+    shiplog("audit", "export", "--output", str(log))
+    lines = log.read_bytes().splitlines(keepends=True)
+    first = read_line(lines[0])
+    record = bytes(first.record).replace(b'"schema":1', b'"schema":99')
+    digest = chain.link(chain.genesis(first.log), record)
+    newer.write_bytes(b"".join(told_lines(first.log, [(1, record, digest)])))
+    damaged.write_bytes(b"".join(lines).replace(b'"uid":0', b'"uid":7', 1))
+    foreign.write_text("nothing of ours\n")
+    here = f"unix://{engine.socket}"
+    for sentence, *commands in (
+        ("choose one from 1 to", ("diff", "999999999", "now")),
+        (
+            "before the log begins",
+            ("--at", "2001-01-01T00:00:00Z", "ps"),
+        ),
+        ("leave 'at' out", ("--at", "5", "rm", "untouched"), ("--at", "5", "rmi", "busybox")),
+        ("was ever in this log", ("why", "nosuch")),
+        ("choose one up to it", ("audit", "export", "--last", "999999999"), ("audit", "export", "--first", "0")),
+        ("choose one up to it", ("audit", "replay", "--to", "999999999", str(log))),
+        ("neither a log file", ("audit", "export", "--log", str(foreign)), ("audit", "verify", str(foreign))),
+        ("neither a log file", ("replay", "--onto", here, str(foreign))),
+        (
+            "does not fit the hash chain",
+            ("audit", "log", "--log", str(damaged)),
+            ("replay", "--onto", here, str(damaged)),
+        ),
+        ("written by a newer one", ("audit", "replay", str(newer))),
+        ("no public key", ("audit", "verify", "--key", str(foreign))),
+        ("private key", ("replay", "--onto", here, "--keys", str(foreign), "--identity", str(foreign), str(log))),
+        ("is no engine", ("replay", "--onto", "ftp://x", str(log))),
+        ("another file", ("audit", "export", "--output", str(foreign))),
+        ("no NATS server", ("audit", "export", "--nats", "nats://127.0.0.1:1", "--subject", "x")),
+    ):
+        for command in commands:
+            refused = shiplog(*command, check=False)
+            assert (refused.returncode, refused.stdout) == (1, ""), command
+            assert sentence in refused.stderr, command
+    assert foreign.read_text() == "nothing of ours\n"
+    assert "untouched" in out(shiplog("ps", "-a", "--format", "{{.Names}}")).split()
+    shiplog("rm", "untouched")
 
 
 def test_keys_are_exported_for_their_recipient_alone(shiplog, tmp_path):

@@ -200,13 +200,20 @@ async def test_events_are_shown_a_line_each():
     assert second.split(" ", 1)[1] == "network x "
 
 
-async def test_a_moment_of_the_past_goes_along_with_every_question():
-    async def containers(request: Request) -> Answer:
+async def test_a_moment_of_the_past_goes_along_with_every_question_and_every_change():
+    async def told(request: Request) -> Answer:
         assert request.query["at"] == ["1200"]
         return Response(body=b"[]")
 
-    ended = await shiplog([route(containers, pattern="/containers/json")], "--at", "1200", "ps", "-q")
-    assert ended == (0, "", "")
+    routes = [route(told, pattern="/containers/json"), route(told, "DELETE", "/images/{name}")]
+    assert await shiplog(routes, "--at", "1200", "ps", "-q") == (0, "", "")
+    assert await shiplog(routes, "--at", "1200", "rmi", "x") == (0, "", "")
+
+
+async def test_a_host_that_is_none():
+    ended = await shiplog([], "-H", "ftp://far", "ps")
+    assert (ended.code, ended.out) == (1, "")
+    assert "ftp://far is no engine: use unix://PATH" in ended.err
 
 
 @given(
