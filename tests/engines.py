@@ -89,7 +89,7 @@ class EngineUnderTest:
                 client.settimeout(START_TIMEOUT_S)
                 client.sendall(b"GET /_ping HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
                 return client.recv(15) == b"HTTP/1.1 200 OK"
-            except (ConnectionRefusedError, FileNotFoundError, ConnectionResetError):
+            except (ConnectionRefusedError, FileNotFoundError, ConnectionResetError, TimeoutError):
                 return False
 
     def kill(self) -> None:

@@ -6,6 +6,7 @@ Command line: https://github.com/opencontainers/runtime-tools/blob/master/docs/c
 import os
 from pathlib import Path
 
+import anyio
 import msgspec
 
 from events.errors import SystemFailure
@@ -35,6 +36,7 @@ class OciRuntime:
     def __init__(self, layout: Layout, *, systemd_cgroup: bool) -> None:
         self._layout = layout
         self._flags = ("--systemd-cgroup",) if systemd_cgroup else ()
+        self._asking = anyio.Lock()  # at boot hundreds of containers want to know the same
         self._runc: dict[str, bool] = {}
         self._features: dict[str, _Features] = {}
 
@@ -44,19 +46,21 @@ class OciRuntime:
 
     async def is_runc(self, runtime: str) -> bool:
         """Whether a program is runc, whatever it is called; asked once."""
-        if runtime not in self._runc:
-            completed = await processes.run([runtime, "--version"], timeout_s=_VERSION_TIMEOUT_S)
-            self._runc[runtime] = completed.output.startswith("runc version")
+        async with self._asking:
+            if runtime not in self._runc:
+                completed = await processes.run([runtime, "--version"], timeout_s=_VERSION_TIMEOUT_S)
+                self._runc[runtime] = completed.output.startswith("runc version")
         return self._runc[runtime]
 
     async def understands(self, runtime: str, mount_option: str) -> bool:
         """Whether its features, asked for once, name a mount option; a program without the verb has none."""
-        if runtime not in self._features:
-            completed = await processes.run([runtime, "features"], timeout_s=_VERSION_TIMEOUT_S)
-            try:
-                self._features[runtime] = msgspec.json.decode(completed.output, type=_Features)
-            except msgspec.MsgspecError:
-                self._features[runtime] = _Features()
+        async with self._asking:
+            if runtime not in self._features:
+                completed = await processes.run([runtime, "features"], timeout_s=_VERSION_TIMEOUT_S)
+                try:
+                    self._features[runtime] = msgspec.json.decode(completed.output, type=_Features)
+                except msgspec.MsgspecError:
+                    self._features[runtime] = _Features()
         return mount_option in self._features[runtime].mount_options
 
     async def start(self, runtime: str, container_id: str, process: ProcessHandle) -> None:
