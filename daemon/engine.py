@@ -36,6 +36,7 @@ from daemon.http.server import Server
 from daemon.http.sockets import Listener, Opening, open_listeners
 from daemon.http.tls import server_context
 from daemon.log_care import Checkpoints, LogCare
+from daemon.log_check import checked_apart
 from daemon.logs import LogKeeping
 from daemon.past import Past
 from daemon.policies import PolicyRunner
@@ -192,7 +193,7 @@ async def replay(log: SqliteLog, state: State) -> None:
     """
     gc.disable()
     try:
-        await log.replay(state)
+        await log.replay(state, checked_apart)
     finally:
         gc.enable()
     gc.freeze()

@@ -5,7 +5,7 @@ One task writes (`group_commit`); reads go through a connection of their own.
 
 import logging
 import secrets
-from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Self
@@ -23,7 +23,7 @@ from events.log import Append, ClaimTaken, Listener, LogBroken, Stored, VersionC
 from events.log_directory import DirectoryLock
 from events.projections.state import State
 from events.reserve import Reserve, may_use
-from events.segment_reader import NoSpace, VersionTaken
+from events.segment_reader import REPLAYED_ROWS, NoSpace, VersionTaken
 from events.segments import Segments
 from events.snapshot_directory import SnapshotDirectory
 from events.snapshots import Snapshot
@@ -36,6 +36,7 @@ SEGMENT_EVENTS = 100_000  # in one file
 CLOSE_TIMEOUT_S = 30
 
 LOGGER = logging.getLogger("shiplog.log")
+CheckApart = Callable[[Sequence[Path]], AbstractAsyncContextManager[None]]  # see `replay`
 
 
 class SqliteLog:
@@ -240,15 +241,25 @@ class SqliteLog:
         """Events with a sequence greater than `after` as their bytes, at most `limit` of them, up to the head."""
         return await self._files.stored(after, self.head, limit)
 
-    async def replay(self, state: State) -> None:
+    async def replay(self, state: State, check_apart: CheckApart | None = None) -> None:
         """Bring an empty state up to the head, from the snapshot that the log was opened with if there is one.
 
-        The chain of all events on the way is checked. Raises LogBroken that names the first bad sequence.
+        The chain of all events on the way is checked, with `check_apart` that of complete files beside their fold.
+        Raises LogBroken that names the first bad sequence.
         """
         if self.base is not None:
             state.restore(self.base.position.sequence, self.base.tables)
             self.base = None  # its tables are the state's now
-        async for rows, records in self._files.checked(state.sequence, self.head):
+        apart = [each for each in self._files.older if check_apart and each.base.sequence >= state.sequence]
+        if check_apart and apart:
+            await self._replay_checked(state, apart[0].base.sequence)
+            async with check_apart([each.path for each in apart]):
+                while page := await self._files.page(state.sequence, apart[-1].last.sequence, REPLAYED_ROWS):
+                    state.apply(page)
+        await self._replay_checked(state, self.head)
+
+    async def _replay_checked(self, state: State, last: int) -> None:
+        async for rows, records in self._files.checked(state.sequence, last):
             state.apply([_named(record, row[6]) for row, record in zip(rows, records, strict=True)])
 
     def capture(self, state: State) -> Snapshot:
