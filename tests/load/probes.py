@@ -31,6 +31,7 @@ from handlers.context import Context, RandomIds, Sender, Services, SystemClock
 from handlers.exec.ports import ProcessPlan
 from handlers.exec.probes import Probes
 from handlers.exec.specification import Settings
+from handlers.kernel.memory import give_back, share_one_area
 from handlers.policies.health import ProbeResult
 from tests.fakes.keyring import MemoryKeyring
 from tests.fakes.processes import new_id, some_facts
@@ -141,6 +142,7 @@ class Load:
 def memory_bytes() -> int:
     """Resident, after what nobody uses has gone."""
     gc.collect()
+    give_back()
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
 
@@ -188,6 +190,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="probes", description=__doc__)
     parser.add_argument("probes", type=int, nargs="?", default=2_000_000)
     options = parser.parse_args(arguments)
+    share_one_area()  # as the engine does
     with tempfile.TemporaryDirectory() as directory:
         grown = anyio.run(grow, Path(directory), options.probes, tell, backend_options={"use_uvloop": True})
     tell(grown)
