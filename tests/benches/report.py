@@ -3,4 +3,4 @@
 
 def say(what: str, found: str, target: str) -> None:
     """One line of the report."""
-    print(f"  {what:62} {found:36} (target: {target})", flush=True)  # noqa: T201
+    print(f"  {what:62} {found:52} (target: {target})", flush=True)  # noqa: T201
