@@ -77,6 +77,12 @@ class Container(msgspec.Struct, frozen=True, kw_only=True):
         has_run = self.run > 0 or self.status == "dead"
         return self.host.auto_remove and has_run and not self.is_live and not self.restarting
 
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether a killed daemon has left nothing of it to be settled: no process, no intent, no removal to come."""
+        is_open = self.operation or self.restarting or self.kills or self.extractions or self.commits
+        return not (is_open or self.is_live or self.removes_itself)
+
 
 def create(event: m.ContainerCreateRequested, recorded: Recorded) -> Container:
     """The first state of a container."""

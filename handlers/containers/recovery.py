@@ -29,14 +29,8 @@ async def settle_all(services: Services) -> None:
     await _destroy_ownerless_keys(services)  # first: once clients are served, a key comes before its container
     async with anyio.create_task_group() as tasks:
         for c in list(services.state.containers):
-            if not _is_at_rest(c):
+            if not c.is_at_rest:  # of ten thousand containers most are
                 tasks.start_soon(_settle, services, c)
-
-
-def _is_at_rest(c: Container) -> bool:
-    """It has no process, and nobody was doing anything with it: of ten thousand containers most are so."""
-    is_open = c.operation or c.restarting or c.kills or c.extractions or c.commits
-    return not (is_open or c.is_live or c.removes_itself)
 
 
 async def _destroy_ownerless_keys(services: Services) -> None:
