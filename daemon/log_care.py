@@ -4,6 +4,7 @@ import logging
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from threading import Event
 from typing import Final
 
 import anyio
@@ -94,15 +95,18 @@ class LogCare:
 
     async def run(self) -> None:
         """Work until cancelled."""
+        head, given_up = self._log.head, Event()
+        check = partial(verify, self._directory, head, self._kept, given_up=given_up)
         try:
-            head = self._log.head
-            await run_sync(partial(verify, self._directory, head, self._kept), abandon_on_cancel=True)
+            await run_sync(check, abandon_on_cancel=True)
             LOGGER.info("the event log was verified up to event %d", head)
             while True:
                 await self._archive()
                 await self._taker.wait_next()
         except LogBroken as error:
             self._log.fail(error)
+        finally:
+            given_up.set()  # the process doesn't end before its threads
 
     async def _archive(self) -> None:
         try:

@@ -1,8 +1,8 @@
 """Checks a whole log in a thread; without it bit rot in old files would only be found by whoever needs them."""
 
-import time
 from collections.abc import Iterable
 from pathlib import Path
+from threading import Event
 from typing import Final
 
 from events.checkpoints import Checkpoint
@@ -14,11 +14,19 @@ CHECKED_AT_ONCE: Final = 50
 PAUSE_S: Final = 0.002  # so long others have the interpreter, after each few events
 
 
-def verify(directory: Path, last: int, checkpoints: Iterable[Checkpoint] = (), *, pause_s: float = PAUSE_S) -> None:
-    """Check every event up to `last`, and that the log is what the checkpoints say (blocking).
+def verify(
+    directory: Path,
+    last: int,
+    checkpoints: Iterable[Checkpoint] = (),
+    *,
+    pause_s: float = PAUSE_S,
+    given_up: Event | None = None,
+) -> None:
+    """Check every event up to `last`, and that the log is what the checkpoints say (blocking), until it is `given_up`.
 
     Raises LogBroken that names the first bad sequence.
     """
+    given_up = given_up or Event()
     wanted = {checkpoint.sequence: checkpoint for checkpoint in checkpoints if checkpoint.sequence <= last}
     for path in segments(directory):
         segment = OlderSegment.read(path)
@@ -27,7 +35,8 @@ def verify(directory: Path, last: int, checkpoints: Iterable[Checkpoint] = (), *
                 for row in rows:
                     if (checkpoint := wanted.get(row[0])) is not None:
                         check_borne_out(checkpoint, row[6])
-                time.sleep(pause_s)
+                if given_up.wait(pause_s):
+                    return
         finally:
             segment.close()
         if segment.last.sequence >= last:

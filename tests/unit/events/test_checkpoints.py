@@ -1,6 +1,7 @@
 """Checkpoints: signed, kept outside the log, and stronger than a log that was cut or written anew."""
 
 from pathlib import Path
+from threading import Event
 
 import anyio
 import msgspec
@@ -163,3 +164,11 @@ async def test_full_files_behind_a_snapshot_are_archived(tmp_path: Path) -> None
                     await anyio.sleep(0.01)
             tasks.cancel_scope.cancel()
         await log.verify()
+
+
+async def test_a_check_that_is_given_up_reads_no_further(tmp_path: Path) -> None:
+    await filled(tmp_path)
+    change(tmp_path, 20)
+    given_up = Event()
+    given_up.set()
+    verify(tmp_path / "log", 20, given_up=given_up)
