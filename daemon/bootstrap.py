@@ -25,9 +25,7 @@ from handlers.exec.specification import Settings
 from handlers.images.content import ContentStore
 from handlers.images.distribution import DistributionHandler
 from handlers.images.downloads import Downloads
-from handlers.images.drivers.http_registry import HttpRegistries
-from handlers.images.drivers.http_sources import HttpSources
-from handlers.images.drivers.transport import Transport
+from handlers.images.drivers.late_http import LateHttp
 from handlers.images.handler import ImageHandler
 from handlers.images.registry_settings import RegistrySettings
 from handlers.kernel import cgroups
@@ -85,7 +83,7 @@ class Composition(msgspec.Struct, frozen=True, kw_only=True):
     tars: KeptTars
     probes: Probes
     content: ContentStore
-    registries: HttpRegistries
+    registries: LateHttp
     facts: HostFacts
     drivers: Mapping[str, object]  # everything that acts on the host, by short names
     warnings: tuple[str, ...] = ()  # what the host can't do, for `docker info`
@@ -123,8 +121,7 @@ async def compose(
     await give_realtime(configuration, facts)
     settings = process_settings(configuration, tools, "" if warnings else apparmor.NAME)
     processes = ExecHandler(runtime, facts, settings, tasks)
-    transport = Transport(registries)
-    sources = HttpRegistries(transport)
+    remote = LateHttp(registries)
     files, tars = HelperFiles(graph, instance.data_root / "containers"), KeptTars(graph)
     return Composition(
         handlers=(
@@ -134,8 +131,8 @@ async def compose(
             images,
             DistributionHandler(
                 images,
-                sources,
-                HttpSources(transport),
+                remote,
+                remote,
                 downloads(configuration, tasks, registries),
                 tars,
                 progress=progress,
@@ -150,7 +147,7 @@ async def compose(
         graph_choice=graph_choice,
         files=files,
         tars=tars,
-        registries=sources,
+        registries=remote,
         probes=Probes(runtime, facts, settings),
         content=images.content,
         facts=facts,

@@ -74,3 +74,12 @@ def test_the_tables_of_handlers_are_the_only_way_to_a_command():
         if f"handlers.{other}" in path.read_text()
     }
     assert crossing == set()
+
+
+def test_an_engine_loads_nothing_that_it_can_do_without():
+    """Each of these takes megabytes of every idle engine."""
+    script = "import sys, daemon.__main__; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert {"httpx2", "click", "rich", "unittest", "pyroute2.ndb"} & set(done.stdout.split()) == set()
