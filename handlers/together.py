@@ -1,4 +1,4 @@
-"""Independent steps at once; without it a start would take the sum of its parts."""
+"""Independent steps at once, and one for many; without it a start would take the sum of its parts."""
 
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -38,3 +38,25 @@ async def beside(companion: Step, main: Callable[[], Awaitable[Result]]) -> Resu
 
     await together(run, companion)
     return results[0]
+
+
+class Shared:
+    """Work that serves all who wait for it: who asks while it runs waits for the next run, together with others."""
+
+    def __init__(self, work: Step) -> None:
+        self._work = work
+        self._lock = anyio.Lock()
+        self._next = _Run()
+
+    async def run(self) -> None:
+        """Return when the work was done once, from its beginning to its end, since this was called."""
+        run = self._next
+        async with self._lock:
+            if not run.is_done:
+                self._next = _Run()
+                await self._work()
+                run.is_done = True
+
+
+class _Run:
+    is_done = False

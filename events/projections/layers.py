@@ -1,7 +1,8 @@
 """What is known of every read-only layer; the layer handler decides on it."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import accumulate
 
 import msgspec
 
@@ -49,6 +50,11 @@ def chain_id(parent: str, diff_id: str) -> str:
     if not parent:
         return diff_id
     return f"sha256:{hashlib.sha256(f'{parent} {diff_id}'.encode()).hexdigest()}"
+
+
+def chain_ids(diff_ids: Iterable[str]) -> list[str]:
+    """The identities of a stack of layers, bottom first."""
+    return list(accumulate(diff_ids, chain_id))
 
 
 class Layers(Projection):

@@ -15,12 +15,14 @@ from events.log import LogBroken
 from events.messages import image as m
 from events.messages.layer import AppliedLayer, ApplyLayer, ReleaseLayers
 from events.projections.images import Image
+from events.projections.layers import chain_ids
 from handlers.context import Context
 from handlers.images import naming
 from handlers.images.archive import Region
 from handlers.images.content import ContentStore
 from handlers.images.errors import BadImageArchive
 from handlers.images.secrets import seal
+from handlers.images.stacking import apply_stack
 
 LOGGER = logging.getLogger(__name__)
 UNDO_LIMIT_S = 600.0
@@ -148,20 +150,24 @@ async def _created(context: Context, plan: Plan, layers: tuple[str, ...], size_b
 
 async def apply_from_archive(context: Context, plan: Plan) -> list[AppliedLayer]:
     """Unpack the layers where they lie in the plan's file. Raises BadImageArchive, and as the layer handler."""
-    applied: list[AppliedLayer] = []
-    for region, diff_id in zip(plan.layers, plan.config.rootfs.diff_ids, strict=True):
-        if not diff_id:
-            raise BadImageArchive("invalid image configuration: a layer without a digest")
+    diff_ids = plan.config.rootfs.diff_ids
+    if not all(diff_ids):
+        raise BadImageArchive("invalid image configuration: a layer without a digest")
+    chains = chain_ids(diff_ids)
+
+    async def apply(number: int) -> AppliedLayer:
+        region = plan.layers[number]
         command = ApplyLayer(
             path=str(plan.source),
             offset=region.offset,
             length=region.length,
-            parent=applied[-1].chain_id if applied else "",
-            expected_diff_id=diff_id,
+            parent=chains[number - 1] if number else "",
+            expected_diff_id=diff_ids[number],
             holder=plan.image_id,
         )
-        applied.append(await context.send(command))
-    return applied
+        return await context.send(command)
+
+    return await apply_stack(context, plan.image_id, chains, apply)
 
 
 async def _undo(context: Context, image_id: str, content: ContentStore, reason: str) -> None:

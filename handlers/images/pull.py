@@ -14,7 +14,7 @@ from events.errors import EngineError
 from events.log import Append
 from events.messages import image as m
 from events.messages.layer import AppliedLayer, ApplyLayer, HeldLayer, HoldLayer
-from events.projections.layers import chain_id
+from events.projections.layers import chain_id, chain_ids
 from handlers.context import Context
 from handlers.images import configuration, manifests, naming
 from handlers.images.content import ContentStore
@@ -24,6 +24,7 @@ from handlers.images.manifests import Index, Manifest
 from handlers.images.platforms import Platform, parse_platform
 from handlers.images.ports import Fetched, Repository
 from handlers.images.registry_errors import BadManifest, RegistryRefused, WrongContent, denied_pull
+from handlers.images.stacking import apply_stack
 from handlers.images.trust import Guard, check
 from handlers.progress import Note
 from handlers.turns import Turns
@@ -195,15 +196,21 @@ class Fetch:
         return await self._context.send(HoldLayer(chain_id=chain, holder=self._holder))
 
     async def _apply_all(self, downloads: Sequence[Download], applied: list[AppliedLayer]) -> None:
+        chains = chain_ids(blob.diff_id for blob in self._blobs)
+        there = len(applied)
+
+        async def apply(number: int) -> AppliedLayer:
+            parent = chains[there + number - 1] if there + number else ""
+            return await self._apply(downloads[number], parent)
+
         try:
-            for download in downloads:
-                await download.begun.wait()
-                applied.append(await self._apply(download, applied[-1].chain_id if applied else ""))
+            applied += await apply_stack(self._context, self._holder, chains[there:], apply)
         except EngineError as error:
             self._failures.append(error)
 
     async def _apply(self, download: Download, parent: str) -> AppliedLayer:
         """Unpack a layer as it arrives. A download that failed is to blame before what came of it."""
+        await download.begun.wait()
         _check(download)
         command = ApplyLayer(
             path=str(download.path),

@@ -1,10 +1,16 @@
-"""ApplyLayer: a tar becomes a layer that is complete, verified and held, or nothing at all."""
+"""ApplyLayer: a tar becomes a layer that is complete, verified and held, or nothing at all.
+
+Layers that stand on each other may be made at the same time: each is told of only when the one below it was.
+"""
 
 import logging
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 
 import anyio
 import anyio.from_thread
+import msgspec
 
 from events.errors import DeadlineExceeded, EngineError
 from events.log import VersionConflict
@@ -15,21 +21,66 @@ from handlers.context import DECISION_RETRIES, Context
 from handlers.kernel.calls import attempt
 from handlers.kernel.threads import run_long
 from handlers.layers import decide, removal
-from handlers.layers.errors import WrongDigest
-from handlers.layers.ports import GraphDriver, Unpacked
+from handlers.layers.errors import NoSuchLayer, WrongDigest
+from handlers.layers.ports import Below, GraphDriver, Unpacked, complete
 from handlers.turns import Turns
 
 LOGGER = logging.getLogger(__name__)
 UNDO_LIMIT_S = 300.0
 
 
-async def apply_layer(context: Context, command: m.ApplyLayer, driver: GraphDriver, turns: Turns) -> m.AppliedLayer:
+class Fill:
+    """A layer that is being made; `end`: nothing comes into it any more, and `is_whole` tells whether all did."""
+
+    def __init__(self) -> None:
+        self.end, self.is_whole = anyio.Event(), False
+
+
+class Filling:
+    """Layers that are being made, by chain id."""
+
+    def __init__(self) -> None:
+        self._fills: dict[str, Fill] = {}
+
+    @contextmanager
+    def of(self, chain: str) -> Iterator[Fill]:
+        """While the layer is made."""
+        fill = self._fills[chain] = Fill()
+        try:
+            yield fill
+        finally:
+            fill.end.set()
+            del self._fills[chain]
+
+    async def whole(self, chain: str) -> None:
+        """Wait for a layer that is being made. Raises NoSuchLayer when nothing comes of it."""
+        fill = self._fills.get(chain)
+        if fill is not None:
+            await fill.end.wait()
+            if not fill.is_whole:
+                raise NoSuchLayer(chain)
+
+
+class Making(msgspec.Struct, frozen=True, kw_only=True):
+    """What layers are made with."""
+
+    driver: GraphDriver
+    turns: Turns
+    filling: Filling
+
+
+async def apply_layer(context: Context, command: m.ApplyLayer, making: Making) -> m.AppliedLayer:
     """Hold the layer if it is there, else make it. Two that want the same one: the second waits for the first.
 
     Raises InvalidParameter for a bad archive or a digest that isn't as announced, NoSuchLayer, LayerNotHeld.
     """
-    async with turns.of(decide.holder_turn(command.holder)):  # so that the parent stays held until this is done
-        return await _apply(context, command, driver, turns)
+    diff_id = command.expected_diff_id or await _digest(command)
+    decide.check_digest(diff_id)
+    async with AsyncExitStack() as stack:
+        begun = await _begin(context, command, diff_id, making, stack)
+        if isinstance(begun, m.AppliedLayer):
+            return begun
+        return await _make(context, command, begun, making)
 
 
 async def hold_layer(context: Context, command: m.HoldLayer, driver: GraphDriver, turns: Turns) -> m.HeldLayer:
@@ -44,16 +95,21 @@ async def hold_layer(context: Context, command: m.HoldLayer, driver: GraphDriver
         return m.HeldLayer(held=True, size_bytes=layer.size_bytes)
 
 
-async def _apply(context: Context, command: m.ApplyLayer, driver: GraphDriver, turns: Turns) -> m.AppliedLayer:
-    diff_id = command.expected_diff_id or await _digest(command)
-    decide.check_digest(diff_id)
+async def _begin(
+    context: Context, command: m.ApplyLayer, diff_id: str, making: Making, stack: AsyncExitStack
+) -> m.LayerApplyRequested | m.AppliedLayer:
+    """Announce the layer, whose turn `stack` keeps from then on; the answer when it is there already.
+
+    The holder's turn is kept meanwhile, so that the parent stays held; afterwards the layer itself keeps it.
+    """
     chain = decide.chain_id(command.parent, diff_id)
-    async with turns.of(chain):
-        await removal.settle(context, chain, driver)
+    async with making.turns.of(decide.holder_turn(command.holder)):
+        await stack.enter_async_context(making.turns.of(chain))
+        await removal.settle(context, chain, making.driver)
         layer = context.state.layers.get(chain)
         if layer is None:
-            return await _make(context, command, diff_id, driver)
-        decide.check_driver(layer, driver.name)
+            return await _announce(context, command, diff_id, making.driver)
+        decide.check_driver(layer, making.driver.name)
         return await _hold(context, layer, command.holder)
 
 
@@ -84,9 +140,11 @@ async def _hold(context: Context, layer: Layer, holder: str) -> m.AppliedLayer:
     raise DeadlineExceeded("too many others are changing the same layer; try again")
 
 
-async def _make(context: Context, command: m.ApplyLayer, diff_id: str, driver: GraphDriver) -> m.AppliedLayer:
+async def _announce(
+    context: Context, command: m.ApplyLayer, diff_id: str, driver: GraphDriver
+) -> m.LayerApplyRequested:
     decide.check_parent(context.state.layers, command)
-    lineage = decide.lineage(context.state.layers, command.parent, driver.name)
+    decide.lineage(context.state.layers, command.parent, driver.name)
     requested = m.LayerApplyRequested(
         chain_id=decide.chain_id(command.parent, diff_id),
         diff_id=diff_id,
@@ -95,21 +153,50 @@ async def _make(context: Context, command: m.ApplyLayer, diff_id: str, driver: G
         driver=driver.name,
         holder=command.holder,
     )
-    stream = decide.stream(requested.chain_id)
     with anyio.CancelScope(shield=True):  # or nobody would know whether to undo; the log bounds its own waits
-        await context.append(stream, requested)
+        await context.append(decide.stream(requested.chain_id), requested)
+    return requested
+
+
+async def _make(
+    context: Context, command: m.ApplyLayer, requested: m.LayerApplyRequested, making: Making
+) -> m.AppliedLayer:
+    chain = requested.chain_id
     try:
-        unpacked = await _unpack(command, requested, lineage, driver)
+        unpacked = await _fill(context, command, requested, making)
     except BaseException as error:
-        await _undo(context, requested, driver, str(error) or type(error).__name__)
+        await _undo(context, requested, making.driver, str(error) or type(error).__name__)
         raise
-    answer = m.AppliedLayer(chain_id=requested.chain_id, diff_id=diff_id, size_bytes=unpacked.size_bytes)
+    answer = m.AppliedLayer(chain_id=chain, diff_id=requested.diff_id, size_bytes=unpacked.size_bytes)
     with anyio.CancelScope(shield=True):
-        applied = m.LayerApplied(
-            chain_id=requested.chain_id, size_bytes=unpacked.size_bytes, disk_bytes=unpacked.disk_bytes
-        )
-        await context.append(stream, applied, answer=answer)
+        applied = m.LayerApplied(chain_id=chain, size_bytes=unpacked.size_bytes, disk_bytes=unpacked.disk_bytes)
+        await context.append(decide.stream(chain), applied, answer=answer)
     return answer
+
+
+async def _fill(context: Context, command: m.ApplyLayer, requested: m.LayerApplyRequested, making: Making) -> Unpacked:
+    """Unpack it and have it on disk, once all below it is."""
+    parent = requested.parent
+
+    async def below() -> None:
+        await making.filling.whole(parent)
+        decide.check_parent(context.state.layers, command)
+
+    with making.filling.of(requested.chain_id) as fill:
+        unpacked = await _unpack(context, command, requested, making.driver, below if parent else complete)
+        fill.is_whole = True
+        fill.end.set()
+        await making.driver.flush()
+        await _parent_ready(context, command)
+    return unpacked
+
+
+async def _parent_ready(context: Context, command: m.ApplyLayer) -> None:
+    """Wait while the layer below is being made. Raises NoSuchLayer when nothing came of it."""
+    if command.parent:
+        layers = context.state.layers
+        await context.until(decide.stream(command.parent), lambda: not decide.is_applying(layers, command.parent), None)
+        decide.check_parent(layers, command)
 
 
 async def _undo(context: Context, requested: m.LayerApplyRequested, driver: GraphDriver, reason: str) -> None:
@@ -124,9 +211,10 @@ async def _undo(context: Context, requested: m.LayerApplyRequested, driver: Grap
 
 
 async def _unpack(
-    command: m.ApplyLayer, requested: m.LayerApplyRequested, lineage: tuple[str, ...], driver: GraphDriver
+    context: Context, command: m.ApplyLayer, requested: m.LayerApplyRequested, driver: GraphDriver, below: Below
 ) -> Unpacked:
-    unpacked = await driver.unpack(requested.cache_id, lineage, command.path, command.offset, command.length)
+    lineage = decide.lineage(context.state.layers, requested.parent, driver.name)
+    unpacked = await driver.unpack(requested.cache_id, lineage, command.path, command.offset, command.length, below)
     if unpacked.diff_id != requested.diff_id:
         raise WrongDigest(requested.diff_id, unpacked.diff_id)
     return unpacked

@@ -39,14 +39,20 @@ def container_cache_id(container_id: str) -> str:
 
 
 def check_parent(layers: Layers, command: m.ApplyLayer) -> None:
-    """The layer below must be complete and held by who asks. Raises NoSuchLayer, LayerNotHeld."""
+    """The layer below must be complete or on its way, and held by who asks. Raises NoSuchLayer, LayerNotHeld."""
     if not command.parent:
         return
     parent = layers.get(command.parent)
-    if parent is None or parent.status != "ready":
+    if parent is None or parent.status == "removing":
         raise NoSuchLayer(command.parent)
     if command.holder not in parent.holders:
         raise LayerNotHeld(command.parent, command.holder)
+
+
+def is_applying(layers: Layers, chain: str) -> bool:
+    """Whether a layer is being made."""
+    layer = layers.get(chain)
+    return layer is not None and layer.status == "applying"
 
 
 def hold(layer: Layer, holder: str) -> Append:
@@ -81,6 +87,11 @@ def removable(layers: Layers, chain: str, driver: str) -> Layer | None:
     if layer is None or layer.status == "applying" or layer.holders or layer.driver != driver:
         return None
     return None if any(other.parent == chain for other in layers) else layer
+
+
+def applying_for(layers: Layers, holder: str) -> tuple[str, ...]:
+    """Chain ids of what is being made for a holder, bottom first."""
+    return tuple(layer.chain_id for layer in layers.held_by(holder) if layer.status == "applying")
 
 
 def remove(layer: Layer) -> Append:

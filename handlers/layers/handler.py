@@ -18,6 +18,7 @@ class LayerHandler:
     def __init__(self, driver: GraphDriver, files: ContainerFiles) -> None:
         self._driver, self._files = driver, files
         self._turns = Turns(TURN_LIMIT_S)
+        self._making = apply.Making(driver=driver, turns=self._turns, filling=apply.Filling())
 
     def commands(self) -> dict[type[Command[Any]], Handle]:
         """See `Handler.commands`."""
@@ -38,7 +39,7 @@ class LayerHandler:
         await recovery.reconcile(context, self._driver, self._turns)
 
     async def _apply(self, context: Context, command: m.ApplyLayer) -> m.AppliedLayer:
-        return await apply.apply_layer(context, command, self._driver, self._turns)
+        return await apply.apply_layer(context, command, self._making)
 
     async def _hold(self, context: Context, command: m.HoldLayer) -> m.HeldLayer:
         return await apply.hold_layer(context, command, self._driver, self._turns)

@@ -1,6 +1,6 @@
 """What the layer handler needs of a graph driver."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final, Protocol, Self
 
@@ -10,6 +10,11 @@ from events.messages.layer import ArchivedChanges, ViewMount
 
 BLOCK_BYTES: Final = 512  # that stat counts in (st_blocks), whatever the file system's are
 NO_OPTIONS: Final[Mapping[str, str]] = MappingProxyType({})
+Below = Callable[[], Awaitable[None]]  # returns when the layers below are complete, raises when they won't be
+
+
+async def complete() -> None:
+    """They are."""
 
 
 class Unpacked(msgspec.Struct, frozen=True, kw_only=True):
@@ -142,16 +147,23 @@ class GraphDriver(Protocol):
     """
 
     name: str
+    is_orderless: bool  # whether a layer can be removed before those that stand on it
 
     async def prepare(self) -> None:
         """Before anything else: make what the driver keeps on disk. Raises SystemFailure that says what is missing."""
 
-    async def unpack(self, cache_id: str, lineage: Sequence[str], path: str, offset: int, length: int) -> Unpacked:
+    async def unpack(
+        self, cache_id: str, lineage: Sequence[str], path: str, offset: int, length: int, below: Below = complete
+    ) -> Unpacked:
         """Fill a new layer from a tar (plain, gzip, zstd) at `offset` of a file, `length` bytes (-1: the rest).
 
         OCI whiteouts and opaque markers are turned into the driver's own; no entry leads outside the layer.
-        The layer is on disk (fsync) when this returns; on failure nothing of it is left.
+        The lineage may still be incomplete; it is looked at when `below` has returned, whose failure is this one's.
+        On failure nothing of the layer is left. It is on disk when `flush` has returned.
         """
+
+    async def flush(self) -> None:
+        """All that was unpacked before is on disk (fsync) when this returns."""
 
     async def create(self, cache_id: str, lineage: Sequence[str], options: Mapping[str, str] = NO_OPTIONS) -> None:
         """Make an empty read-write layer.

@@ -20,6 +20,9 @@ async def release_layers(context: Context, command: m.ReleaseLayers, driver: Gra
     A layer that is being applied for the holder is waited for: who gave up waiting for it undoes it by this command.
     """
     async with turns.of(decide.holder_turn(command.holder)):
+        for chain in decide.applying_for(context.state.layers, command.holder):
+            async with turns.of(chain):
+                pass
         released = await _give_up(context, command.holder)
     for chain in released:
         await remove_unneeded(context, chain, driver, turns)

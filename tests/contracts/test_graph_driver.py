@@ -15,7 +15,7 @@ import msgspec
 import pytest
 import zstandard
 
-from events.errors import InvalidParameter, SystemFailure
+from events.errors import InvalidParameter, NotFound, SystemFailure
 from handlers.kernel import mounts
 from handlers.kernel.trees import delete_tree
 from handlers.layers.drivers.aufs import Aufs
@@ -292,6 +292,35 @@ async def test_directories_that_no_entry_brings_keep_their_metadata(stack):
     assert (tree / "tmp").stat().st_mode & 0o7777 == 0o1777
     assert (tree / "home/u").stat().st_uid == 1000
     assert (tree / "home/u").stat().st_mode & 0o7777 == 0o700
+
+
+async def test_a_layer_is_filled_while_the_one_below_it_is(stack):
+    lower, upper = "a" * 64, "b" * 64
+    path = stack.directory / "upper.tar"
+    path.write_bytes(TarBuilder().file("tmp/new", "n").file("tmp/.wh.old").bytes())
+
+    async def below() -> None:
+        await stack.unpack(lower, TarBuilder().directory("tmp/", mode=0o1777, uid=7).file("tmp/old", "o").bytes())
+
+    await stack.driver.unpack(upper, [lower], str(path), 0, -1, below)
+    await stack.driver.flush()
+    stack.lineage = [upper, lower]
+    tree = await stack.tree()
+    assert [path.name for path in (tree / "tmp").iterdir()] == ["new"]
+    status = (tree / "tmp").stat()
+    assert (status.st_mode & 0o7777, status.st_uid) == (0o1777, 7)
+
+
+async def test_nothing_is_left_of_a_layer_when_nothing_came_of_the_one_below_it(stack):
+    path = stack.directory / "upper.tar"
+    path.write_bytes(TarBuilder().file("tmp/new", "n").bytes())
+
+    async def below() -> None:
+        raise NotFound("the layer below")
+
+    with pytest.raises(NotFound):
+        await stack.driver.unpack("b" * 64, ["a" * 64], str(path), 0, -1, below)
+    assert await stack.driver.list() == frozenset()
 
 
 async def test_compressions_are_recognised(reading_stack, tmp_path):

@@ -15,7 +15,7 @@ from events.errors import InvalidParameter, SystemFailure
 from handlers.compression import CutShort, blocks
 from handlers.kernel.trees import delete_tree
 from handlers.layers.drivers.quota import refuse
-from handlers.layers.ports import NO_OPTIONS, Origin, Unpacked
+from handlers.layers.ports import NO_OPTIONS, Below, Origin, Unpacked, complete
 from handlers.layers.ports import Tree as DiskTree
 
 
@@ -33,6 +33,7 @@ class FakeGraphDriver:
     """Keeps each layer's whole tree as a table from path to node; a mount writes it out below `root`."""
 
     name = "fake"
+    is_orderless = True
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -42,8 +43,11 @@ class FakeGraphDriver:
         """Make the directory."""
         self._root.mkdir(parents=True, exist_ok=True)
 
-    async def unpack(self, cache_id: str, lineage: Sequence[str], path: str, offset: int, length: int) -> Unpacked:
+    async def unpack(
+        self, cache_id: str, lineage: Sequence[str], path: str, offset: int, length: int, below: Below = complete
+    ) -> Unpacked:
         """See `GraphDriver.unpack`."""
+        await below()
         plain = self._root / f"plain-{cache_id}"
         try:
             content = _content(Path(path), offset, length)
@@ -53,6 +57,9 @@ class FakeGraphDriver:
             plain.unlink(missing_ok=True)
         self._layers[cache_id] = tree
         return Unpacked(diff_id=f"sha256:{hashlib.sha256(content).hexdigest()}", size_bytes=size, disk_bytes=size)
+
+    async def flush(self) -> None:
+        """See `GraphDriver.flush`. There is no disk."""
 
     async def create(self, cache_id: str, lineage: Sequence[str], options: Mapping[str, str] = NO_OPTIONS) -> None:
         """See `GraphDriver.create`."""
@@ -111,8 +118,10 @@ class PausingDriver(FakeGraphDriver):
         self.reached, self.go_on = anyio.Event(), anyio.Event()
 
     @override
-    async def unpack(self, cache_id: str, lineage: Sequence[str], path: str, offset: int, length: int) -> Unpacked:
-        unpacked = await super().unpack(cache_id, lineage, path, offset, length)
+    async def unpack(
+        self, cache_id: str, lineage: Sequence[str], path: str, offset: int, length: int, below: Below = complete
+    ) -> Unpacked:
+        unpacked = await super().unpack(cache_id, lineage, path, offset, length, below)
         await self._pause()
         return unpacked
 

@@ -29,7 +29,7 @@ from handlers.images.handler import ImageHandler
 from handlers.layers import decide
 from handlers.layers.drivers.container_files import HelperFiles
 from handlers.layers.handler import LayerHandler
-from handlers.layers.ports import NO_OPTIONS, Origin, Tree, Unpacked
+from handlers.layers.ports import NO_OPTIONS, Below, Origin, Tree, Unpacked, complete
 from tests.fakes.sender import Engine, SteppingClock
 from tests.fakes.tars import digest
 
@@ -96,6 +96,7 @@ class Table:
     """A graph driver whose layers are rows: what each stands on, and how many read it."""
 
     name = "table"
+    is_orderless = False
 
     def __init__(self, pace: Pace) -> None:
         self._pace = pace
@@ -105,12 +106,18 @@ class Table:
     async def prepare(self) -> None:
         """Nothing has to be."""
 
-    async def unpack(self, cache_id: str, lineage: Sequence[str], path: str, offset: int, length: int) -> Unpacked:
+    async def unpack(
+        self, cache_id: str, lineage: Sequence[str], path: str, offset: int, length: int, below: Below = complete
+    ) -> Unpacked:
         """`path` is the digest that comes out."""
+        await below()
         self._add(cache_id, lineage)
         await self._pace.pause()
         self._check(cache_id)
         return Unpacked(diff_id=path, size_bytes=1, disk_bytes=1)
+
+    async def flush(self) -> None:
+        """There is no disk."""
 
     async def create(self, cache_id: str, lineage: Sequence[str], options: Mapping[str, str] = NO_OPTIONS) -> None:
         """A row."""

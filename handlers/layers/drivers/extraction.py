@@ -42,11 +42,11 @@ _IN_THE_WAY = (FileExistsError, IsADirectoryError)
 class Extraction:
     """One layer being filled."""
 
-    def __init__(self, stream: Stream, whiteouts: Whiteouts, lineage: Lineage) -> None:
+    def __init__(self, stream: Stream, whiteouts: Whiteouts) -> None:
         self._stream = stream
         self._whiteouts = whiteouts
-        self._lineage = lineage
         self._directory_times: dict[str, int] = {}
+        self._implied: dict[str, None] = {}  # directories that the archive takes for granted, parents first
         self.size_bytes = 0
         self._blocks = 0  # of files and links, as stat counts them
         self._directory_blocks = 0
@@ -70,10 +70,8 @@ class Extraction:
         return (self._blocks + self._directory_blocks) * BLOCK_BYTES
 
     def begin(self) -> None:
-        """Give the root the metadata that the lower layers' root has; the archive may say otherwise."""
-        inherited = self._lineage.directory("")
-        if inherited is not None:
-            self._adorn(".", inherited)
+        """The root is as the lower layers have it, unless the archive says otherwise."""
+        self._implied[""] = None
 
     def place(self, entry: tarfile.TarInfo) -> None:
         """Put one entry in its place. Raises BadEntry, or KernelRefused for what the host is to blame for."""
@@ -91,10 +89,12 @@ class Extraction:
         except (ValueError, OverflowError) as error:
             raise BadEntry(entry.name, str(error)) from error
 
-    def finish(self) -> None:
-        """Settle the deletion marks, then the directories' times, which every later entry had changed."""
-        self._whiteouts.finish()
-        self._directory_blocks = 0 if "" in self._directory_times else os.lstat(".").st_blocks
+    def finish(self, lineage: Lineage) -> None:
+        """Settle what depends on the lower layers, which are complete by now: deletion marks, and directories that the
+        archive has only implied. Then the directories' times, which every later entry had changed."""
+        self._whiteouts.finish(lineage.descriptors)
+        for path in self._implied:
+            self._adorn(path, lineage)
         for path, time_ns in reversed(self._directory_times.items()):
             found = lstat(path or ".")
             if found is not None:  # a later entry may have moved a link on the way
@@ -149,9 +149,9 @@ class Extraction:
             self._blocks -= found.st_blocks if found.st_nlink == 1 else 0
             return
         shutil.rmtree(path)
-        gone = [known for known in self._directory_times if known == path or known.startswith(f"{path}/")]
-        for known in gone:
-            del self._directory_times[known]
+        for table in (self._directory_times, self._implied):
+            for known in [known for known in table if known == path or known.startswith(f"{path}/")]:
+                del table[known]
 
     def _make_directories(self, path: str) -> None:
         """Make absent parents, each with the metadata that it has in the lower layers."""
@@ -164,16 +164,18 @@ class Extraction:
         self._make_directories(posixpath.dirname(path))
         os.mkdir(path, 0o755)
         self._whiteouts.placed(path, replaced=found)
-        inherited = self._lineage.directory(path)
-        if inherited is not None:
-            self._adorn(path, inherited)
+        self._implied[path] = None
 
-    def _adorn(self, path: str, metadata: Metadata) -> None:
-        os.chown(path, metadata.uid, metadata.gid, follow_symlinks=False)
-        os.chmod(path, metadata.mode)
-        for name, value in metadata.attributes.items():
-            os.setxattr(path, name, value, follow_symlinks=False)
-        self._directory_times["" if path == "." else path] = metadata.modified_ns
+    def _adorn(self, path: str, lineage: Lineage) -> None:
+        """Give a directory the metadata that it has in the lower layers, if they have it."""
+        found, metadata = lstat(path or "."), lineage.directory(path)
+        if found is None or not stat.S_ISDIR(found.st_mode):
+            return  # a later entry may have moved a link on the way
+        if metadata is None:
+            self._directory_blocks += found.st_blocks
+            return
+        _give(path or ".", metadata)
+        self._directory_times[path] = metadata.modified_ns
 
     def _directory(self, path: str, entry: tarfile.TarInfo) -> None:
         found = lstat(path) if path else os.lstat(".")
@@ -184,6 +186,7 @@ class Extraction:
         os.chown(path or ".", entry.uid, entry.gid, follow_symlinks=False)
         os.chmod(path or ".", stat.S_IMODE(entry.mode))
         _set_attributes(path or ".", entry)
+        self._implied.pop(path, None)
         self._directory_times.pop(path, None)
         self._directory_times[path] = modified_ns(entry)
 
@@ -247,6 +250,13 @@ class Extraction:
             os.chmod(path, stat.S_IMODE(entry.mode))
         _set_attributes(path, entry)
         _set_time(path, entry)
+
+
+def _give(path: str, metadata: Metadata) -> None:
+    os.chown(path, metadata.uid, metadata.gid, follow_symlinks=False)
+    os.chmod(path, metadata.mode)
+    for name, value in metadata.attributes.items():
+        os.setxattr(path, name, value, follow_symlinks=False)
 
 
 def _require_directory(path: str) -> None:

@@ -28,6 +28,7 @@ from handlers.kernel.calls import KernelRefused, attempt, reason
 from handlers.layers.drivers import view
 from handlers.layers.drivers.comparison import Comparison
 from handlers.layers.drivers.entries import Stream, entries
+from handlers.layers.drivers.lineage import Lineage
 from handlers.layers.drivers.owners import find_owner
 from handlers.layers.drivers.placing import Placing
 from handlers.layers.drivers.tarring import TarWriter
@@ -158,7 +159,7 @@ def _extract(request: Request) -> None:
     try:
         for entry in entries(stream):
             placing.place(entry)
-        placing.finish()
+        placing.finish(Lineage(()))
         stream.finish()
     except KernelRefused as refusal:
         if refusal.errno == errno.EROFS:

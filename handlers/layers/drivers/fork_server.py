@@ -19,6 +19,7 @@ from handlers.kernel import confinement
 from handlers.layers.drivers import repack, unpack
 
 _READ_BYTES = 64 * 1024
+_NICENESS = 5  # several unpack at once: who asks the engine something comes first
 _PROGRAMS = {"repack": repack.carry_out, "unpack": unpack.carry_out}
 
 
@@ -115,6 +116,7 @@ class Server:
 def main() -> None:
     """Serve the process that is named by its pid."""
     confinement.die_with_parent(int(sys.argv[1]))
+    os.nice(_NICENESS)
     unpack.load_codecs()
     Server().run()
 

@@ -1,7 +1,7 @@
 """The metadata of directories that an archive takes for granted; without it a layer that brings `tmp/x` but no `tmp/`
 would turn everybody's /tmp from 1777 into 0755.
 
-Looks into the lower layers from inside the chroot, by directories opened before it, one component at a time and
+Looks into the lower layers from inside the chroot, from a directory opened before it, one component at a time and
 through no symbolic link: nothing outside the layers can be reached. Runs in the unpacking process.
 """
 
@@ -30,8 +30,12 @@ class Metadata(NamedTuple):
 class Lineage:
     """Lower layers, top first."""
 
-    def __init__(self, directories: Sequence[str]) -> None:
-        self.descriptors = tuple(os.open(path, _OPEN) for path in directories)
+    def __init__(self, directories: Sequence[str], root: int | None = None) -> None:
+        """Absolute paths, as seen from the open directory `root` where there is one. Raises OSError."""
+        self.descriptors = tuple(
+            os.open(path, _OPEN) if root is None else os.open(path.lstrip("/"), _OPEN, dir_fd=root)
+            for path in directories
+        )
 
     def close(self) -> None:
         """Give the descriptors back."""

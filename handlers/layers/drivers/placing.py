@@ -7,13 +7,13 @@ client won't have that. Runs in the helper process.
 import os
 import stat
 import tarfile
+from collections.abc import Sequence
 
 from typing_extensions import override
 
 from events.errors import InvalidParameter
 from handlers.layers.drivers.entries import Stream
 from handlers.layers.drivers.extraction import Extraction
-from handlers.layers.drivers.lineage import Lineage
 from handlers.layers.drivers.whiteouts import lstat
 
 
@@ -31,7 +31,7 @@ class Placing(Extraction):
 
     def __init__(self, stream: Stream, directory: str, *, keeps_kind: bool, owner: tuple[int, int] | None) -> None:
         """`keeps_kind`: directories stay directories, and nothing else becomes one. `owner`: of everything placed."""
-        super().__init__(stream, _NoMarks(), Lineage(()))
+        super().__init__(stream, _NoMarks())
         self._directory_name = directory
         self._keeps_kind, self._owner = keeps_kind, owner
 
@@ -63,5 +63,5 @@ class _NoMarks:
     def placed(self, path: str, *, replaced: os.stat_result | None) -> None:
         """See `Whiteouts`."""
 
-    def finish(self) -> None:
+    def finish(self, lineage: Sequence[int]) -> None:
         """See `Whiteouts`."""

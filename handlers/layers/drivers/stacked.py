@@ -27,7 +27,8 @@ from handlers.layers.drivers.depth import check_depth
 from handlers.layers.drivers.lineage import Lineage
 from handlers.layers.drivers.trees import adorn_directory
 from handlers.layers.drivers.unpacking import Marks, unpack
-from handlers.layers.ports import BLOCK_BYTES, NO_OPTIONS, Origin, Tree, Unpacked
+from handlers.layers.ports import BLOCK_BYTES, NO_OPTIONS, Below, Origin, Tree, Unpacked, complete
+from handlers.together import Shared
 
 UNDO_LIMIT_S = 120.0
 
@@ -36,12 +37,14 @@ class Stacked(ABC):
     """Everything but the mount itself; blocking hooks for what else a union file system needs."""
 
     name: str
+    is_orderless = True
     marks: ClassVar[Marks]
     own_names: frozenset[str] = frozenset()  # entries of the root that are no layers
 
     def __init__(self, root: Path) -> None:
         self._root = root
         self._is_bound = False
+        self._flushing = Shared(self._flush)
 
     async def prepare(self) -> None:
         """See `GraphDriver.prepare`. A driver that can't be used leaves no mount behind."""
@@ -52,7 +55,9 @@ class Stacked(ABC):
                 mounts.unmount(str(self._root))
             raise
 
-    async def unpack(self, cache_id: str, lineage: Sequence[str], path: str, offset: int, length: int) -> Unpacked:
+    async def unpack(
+        self, cache_id: str, lineage: Sequence[str], path: str, offset: int, length: int, below: Below = complete
+    ) -> Unpacked:
         """See `GraphDriver.unpack`."""
         check_depth(lineage)
         try:
@@ -65,12 +70,18 @@ class Stacked(ABC):
                 lineage=tuple(self._diff(lower) for lower in lineage),
                 skeleton=self._skeleton(cache_id),
                 marks=self.marks,
+                syncs=False,
+                below=below,
             )
             return msgspec.structs.replace(unpacked, disk_bytes=unpacked.disk_bytes + self._around_bytes(cache_id))
         except BaseException:
             with anyio.move_on_after(UNDO_LIMIT_S, shield=True):
                 await self.remove(cache_id)
             raise
+
+    async def flush(self) -> None:
+        """See `GraphDriver.flush`. Once for all who ask at the same time."""
+        await self._flushing.run()
 
     async def create(self, cache_id: str, lineage: Sequence[str], options: Mapping[str, str] = NO_OPTIONS) -> None:
         """See `GraphDriver.create`. The root directory takes its owner and mode from the layer below."""
@@ -118,6 +129,9 @@ class Stacked(ABC):
     @abstractmethod
     def _stack(self, cache_id: str, lineage: tuple[str, ...]) -> None:
         """Mount `diff` upon the lineage's at `merged`, where nothing is mounted."""
+
+    async def _flush(self) -> None:
+        await run_long(mounts.sync_filesystem, str(self._root))
 
     def _make_root(self) -> None:
         with attempt(f"make {self._root}"):

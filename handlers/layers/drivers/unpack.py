@@ -63,21 +63,26 @@ def _unpack(request: dict[str, Any]) -> dict[str, str | int]:
         source = open_arriving(request["path"])
     with attempt(f"make {request['skeleton']}"):
         kept = open(request["skeleton"], "xb+")  # noqa: PTH123 - open until the process ends
-    lineage = Lineage(request["lineage"])
+    with attempt("open the pipe to the engine"):
+        gate = os.open(request["gate"], os.O_RDONLY | os.O_CLOEXEC) if request["gate"] else -1
+    host = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)  # for the layers below, which may not be there yet
     _confine(request["directory"])
     skeleton = SkeletonWriter(kept)
     stream = Stream(blocks(source, request["offset"], request["length"]), skeleton)
-    extraction = Extraction(stream, _whiteouts(request["marks"], lineage), lineage)
+    extraction = Extraction(stream, _whiteouts(request["marks"]))
     extraction.begin()
     for entry in entries(stream):
         extraction.place(entry)
-    extraction.finish()
     diff_id = stream.finish()
+    if gate >= 0:
+        os.read(gate, 1)  # its end: the layers below are complete
+    extraction.finish(Lineage(request["lineage"], host))
     if skeleton.misses(extraction.cleared):
         skeleton = _keep_all(skeleton.begin_again(), source, request)
     skeleton.finish()
-    sync_filesystem("/")
-    os.fsync(kept.fileno())  # it may lie on another file system than the layer
+    if request["syncs"]:
+        sync_filesystem("/")
+        os.fsync(kept.fileno())  # it may lie on another file system than the layer
     disk_bytes = extraction.disk_bytes + os.fstat(kept.fileno()).st_blocks * BLOCK_BYTES
     return {"diff_id": diff_id, "size_bytes": extraction.size_bytes, "disk_bytes": disk_bytes}
 
@@ -90,10 +95,10 @@ def _keep_all(skeleton: SkeletonWriter, source: BufferedReader, request: dict[st
     return skeleton
 
 
-def _whiteouts(marks: str, lineage: Lineage) -> Whiteouts:
+def _whiteouts(marks: str) -> Whiteouts:
     if marks == "none":
         return Deletions()
-    return (AufsMarks if marks == "aufs" else OverlayMarks)(lineage.descriptors)
+    return AufsMarks() if marks == "aufs" else OverlayMarks()
 
 
 def load_codecs() -> None:

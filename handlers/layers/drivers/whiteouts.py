@@ -31,8 +31,8 @@ class Whiteouts(Protocol):
     def placed(self, path: str, *, replaced: os.stat_result | None) -> None:
         """The layer has brought `path`, in place of something or not."""
 
-    def finish(self) -> None:
-        """All entries are there."""
+    def finish(self, lineage: Sequence[int]) -> None:
+        """All entries are there, and so are the lower layers, whose open directories these are."""
 
 
 def is_overlay_whiteout(status: os.stat_result) -> bool:
@@ -51,9 +51,7 @@ def lstat(path: str) -> os.stat_result | None:
 class OverlayMarks:
     """Marks as overlayfs reads them (kernel: Documentation/filesystems/overlayfs.rst)."""
 
-    def __init__(self, lineage: Sequence[int]) -> None:
-        """`lineage`: open directories of the lower layers, for the one mark that overlayfs has no word for."""
-        self._lineage = lineage
+    def __init__(self) -> None:
         self._root_is_opaque = False
 
     def hide(self, path: str) -> None:
@@ -76,19 +74,17 @@ class OverlayMarks:
         if replaced is not None and is_overlay_whiteout(replaced) and stat.S_ISDIR(os.lstat(path).st_mode):
             self.hide_content(path)
 
-    def finish(self) -> None:
+    def finish(self, lineage: Sequence[int]) -> None:
         """Overlayfs ignores an opaque root: hide each of the lower layers' names there instead."""
         if self._root_is_opaque:
-            for name in {name for lower in self._lineage for name in os.listdir(lower)}:
+            for name in {name for lower in lineage for name in os.listdir(lower)}:
                 self.hide(name)
 
 
 class AufsMarks:
     """Marks as aufs reads them: empty files `.wh.<name>`, and `.wh..wh..opq` in an opaque directory (aufs(5))."""
 
-    def __init__(self, lineage: Sequence[int]) -> None:
-        """`lineage`: open directories of the lower layers: an opaque root hides each of their names."""
-        self._lineage = lineage
+    def __init__(self) -> None:
         self._root_is_opaque = False
 
     def hide(self, path: str) -> None:
@@ -115,10 +111,10 @@ class AufsMarks:
         if stat.S_ISDIR(os.lstat(path).st_mode):
             self.hide_content(path)
 
-    def finish(self) -> None:
+    def finish(self, lineage: Sequence[int]) -> None:
         """Hide each of the lower layers' names in an opaque root."""
         if self._root_is_opaque:
-            for name in {name for lower in self._lineage for name in os.listdir(lower)}:
+            for name in {name for lower in lineage for name in os.listdir(lower)}:
                 if not name.startswith(PREFIX):
                     self.hide(name)
 
@@ -153,7 +149,7 @@ class Deletions:
         """Remember it as this layer's own."""
         self._own.add(os.lstat(path).st_ino)
 
-    def finish(self) -> None:
+    def finish(self, lineage: Sequence[int]) -> None:
         """Nothing is left to do."""
 
     def _prune(self, path: str, found: os.stat_result) -> None:

@@ -15,7 +15,7 @@ from handlers.kernel.calls import attempt
 from handlers.kernel.threads import run_long
 from handlers.layers.drivers.depth import check_depth
 from handlers.layers.drivers.unpacking import unpack
-from handlers.layers.ports import NO_OPTIONS, Origin, Tree, Unpacked
+from handlers.layers.ports import NO_OPTIONS, Below, Origin, Tree, Unpacked, complete
 
 SKELETONS = ".skeletons"
 _UNDO_LIMIT_S = 120.0
@@ -25,6 +25,7 @@ class WholeTrees(ABC):
     """Everything but how trees are made, shown and deleted; these hooks block but for `_begin`."""
 
     name: str
+    is_orderless = False  # a file system may keep what others were copied from
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -33,10 +34,13 @@ class WholeTrees(ABC):
         """See `GraphDriver.prepare`."""
         await run_sync(self._prepare)
 
-    async def unpack(self, cache_id: str, lineage: Sequence[str], path: str, offset: int, length: int) -> Unpacked:
+    async def unpack(
+        self, cache_id: str, lineage: Sequence[str], path: str, offset: int, length: int, below: Below = complete
+    ) -> Unpacked:
         """See `GraphDriver.unpack`."""
         check_depth(lineage)
         try:
+            await below()
             await self._begin(cache_id, lineage[0] if lineage else "", 0)
             directory = await run_sync(self._show, cache_id)
             try:
@@ -49,6 +53,9 @@ class WholeTrees(ABC):
             with anyio.move_on_after(_UNDO_LIMIT_S, shield=True):
                 await self.remove(cache_id)
             raise
+
+    async def flush(self) -> None:  # noqa: B027 - nothing is left to be done
+        """See `GraphDriver.flush`. The file system may be a layer's own: each is synced while it can be seen."""
 
     async def create(self, cache_id: str, lineage: Sequence[str], options: Mapping[str, str] = NO_OPTIONS) -> None:
         """See `GraphDriver.create`."""

@@ -4,17 +4,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import anyio
+import anyio.lowlevel
 import pytest
 from typing_extensions import override
 
-from events.errors import InvalidParameter, NotFound, SystemFailure
+from events.errors import EngineError, InvalidParameter, NotFound, SystemFailure
 from events.messages import layer as m
 from events.messages.system import OrphanRemoved
 from handlers.layers import decide
 from handlers.layers.drivers.container_files import HelperFiles
 from handlers.layers.errors import LayerNotHeld, NoSuchLayer, WrongDigest
 from handlers.layers.handler import LayerHandler
-from handlers.layers.ports import Unpacked
+from handlers.layers.ports import Below, Unpacked, complete
 from tests.fakes.graph_driver import FakeGraphDriver, PausingDriver
 from tests.fakes.sender import Engine
 from tests.fakes.tars import TarBuilder, digest, gzipped
@@ -60,8 +61,10 @@ class StuckDriver(FakeGraphDriver):
         self.reached = anyio.Event()
 
     @override
-    async def unpack(self, cache_id: str, lineage: Sequence[str], path: str, offset: int, length: int) -> Unpacked:
-        await super().unpack(cache_id, lineage, path, offset, length)
+    async def unpack(
+        self, cache_id: str, lineage: Sequence[str], path: str, offset: int, length: int, below: Below = complete
+    ) -> Unpacked:
+        await super().unpack(cache_id, lineage, path, offset, length, below)
         self.reached.set()
         await anyio.sleep_forever()
         raise AssertionError
@@ -112,6 +115,43 @@ async def test_two_that_want_the_same_layer_get_one(host):
         for holder in (IMAGE, OTHER):
             tasks.start_soon(host.apply, "a", "", holder)
     assert await host.engine.names() == ["layer.apply_requested", "layer.applied", "layer.held"]
+
+
+async def test_layers_are_made_at_once_and_told_of_from_the_bottom(tmp_path):
+    driver = PausingDriver(tmp_path)
+    host = Host(tmp_path, driver)
+    lower, upper = (host.tar(name)[1] for name in ("a", "b"))
+    async with anyio.create_task_group() as tasks:
+        with anyio.fail_after(LIMIT_S):
+            tasks.start_soon(host.apply, "a")
+            await driver.reached.wait()
+            tasks.start_soon(host.apply, "b", lower)
+            while len(host.engine.state.layers) < 2:
+                await anyio.lowlevel.checkpoint()
+        driver.go_on.set()
+    told = [event.chain_id for event in await host.engine.events() if isinstance(event, m.LayerApplied)]
+    assert told == [lower, decide.chain_id(lower, upper)]
+
+
+async def test_a_layer_fails_with_the_one_below_it(tmp_path):
+    driver = PausingDriver(tmp_path)
+    host = Host(tmp_path, driver)
+    wrong = digest(b"other")
+
+    async def fails(name: str, parent: str, expected: str | None, kind: type[EngineError]) -> None:
+        with pytest.raises(kind):
+            await host.apply(name, parent, expected=expected)
+
+    async with anyio.create_task_group() as tasks:
+        with anyio.fail_after(LIMIT_S):
+            tasks.start_soon(fails, "a", "", wrong, WrongDigest)
+            await driver.reached.wait()
+            tasks.start_soon(fails, "b", wrong, None, NoSuchLayer)
+            while len(host.engine.state.layers) < 2:
+                await anyio.lowlevel.checkpoint()
+        driver.go_on.set()
+    assert len(host.engine.state.layers) == 0
+    assert await driver.list() == frozenset()
 
 
 async def test_any_digest_may_be_accepted(host):

@@ -1,6 +1,7 @@
 """Deletion marks on disk, as the kernels that read them want them."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,8 +25,14 @@ def layer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def marks(layer: Path) -> AufsMarks:
+    return AufsMarks()
+
+
+@pytest.fixture
+def lower(layer: Path) -> Iterator[int]:
     descriptor = os.open(layer.parent / "lower", os.O_RDONLY)
-    return AufsMarks((descriptor,))
+    yield descriptor
+    os.close(descriptor)
 
 
 def names(layer: Path) -> list[str]:
@@ -44,21 +51,21 @@ def test_a_directory_of_this_layers_becomes_opaque_instead(layer, marks):
     assert names(layer) == ["d", "d/.wh..wh..opq"]
 
 
-def test_what_the_layer_brings_takes_the_mark_away_and_doesnt_merge(layer, marks):
+def test_what_the_layer_brings_takes_the_mark_away_and_doesnt_merge(layer, marks, lower):
     marks.hide("f")
     marks.hide("d")
     (layer / "f").touch()
     marks.placed("f", replaced=None)
     (layer / "d").mkdir()
     marks.placed("d", replaced=None)
-    marks.finish()
+    marks.finish((lower,))
     assert names(layer) == ["d", "d/.wh..wh..opq", "f"]
 
 
-def test_an_opaque_root_hides_each_lower_name(layer, marks):
+def test_an_opaque_root_hides_each_lower_name(layer, marks, lower):
     marks.hide_content("")
     (layer / "d").mkdir()
-    marks.finish()
+    marks.finish((lower,))
     assert names(layer) == [".wh.f", "d", "d/.wh..wh..opq"]
 
 
