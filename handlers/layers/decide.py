@@ -78,15 +78,16 @@ def release(layers: Layers, holder: str) -> tuple[Append, ...]:
     )
 
 
-def removable(layers: Layers, chain: str, driver: str) -> Layer | None:
-    """The layer if nobody holds it and nothing stands on it, or if its removal was begun and never ended.
+def removable(layers: Layers, chain: str, driver: str, going: frozenset[str] = frozenset()) -> Layer | None:
+    """The layer if nobody holds it and nothing stands on it but what is `going`, or if its removal was begun and never
+    ended.
 
     What another driver made stays until that driver is in use again.
     """
     layer = layers.get(chain)
     if layer is None or layer.status == "applying" or layer.holders or layer.driver != driver:
         return None
-    return None if any(other.parent == chain for other in layers) else layer
+    return None if any(other.parent == chain and other.chain_id not in going for other in layers) else layer
 
 
 def applying_for(layers: Layers, holder: str) -> tuple[str, ...]:

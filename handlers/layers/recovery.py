@@ -31,7 +31,7 @@ async def _settle(context: Context, chain: str, driver: GraphDriver, turns: Turn
         with anyio.fail_after(OBJECT_LIMIT_S):
             async with turns.of(chain):  # the API may serve by now, and somebody may be making it again
                 await removal.settle(context, chain, driver)
-            await removal.remove_unneeded(context, chain, driver, turns)  # a release may have been interrupted
+            await removal.remove_unneeded(context, (chain,), driver, turns)  # a release may have been interrupted
     except (EngineError, TimeoutError):
         LOGGER.exception("layer %s can't be settled", chain)
 

@@ -1,13 +1,19 @@
 """ReleaseLayers and everything that takes layers away; without it disks would only fill."""
 
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from functools import partial
+
 import anyio
 
 from events.errors import DeadlineExceeded
 from events.log import VersionConflict
 from events.messages import layer as m
+from events.projections.layers import Layer
 from handlers.context import DECISION_RETRIES, Context
 from handlers.layers import decide
 from handlers.layers.ports import GraphDriver
+from handlers.together import together
 from handlers.turns import Turns
 
 REMOVE_LIMIT_S = 3600.0
@@ -24,22 +30,45 @@ async def release_layers(context: Context, command: m.ReleaseLayers, driver: Gra
             async with turns.of(chain):
                 pass
         released = await _give_up(context, command.holder)
-    for chain in released:
-        await remove_unneeded(context, chain, driver, turns)
+    await remove_unneeded(context, released, driver, turns)
 
 
-async def remove_unneeded(context: Context, chain: str, driver: GraphDriver, turns: Turns) -> None:
-    """Remove a layer if nobody needs it, then look at the one below it, and so on."""
+async def remove_unneeded(context: Context, chains: Sequence[str], driver: GraphDriver, turns: Turns) -> None:
+    """Remove layers that nobody needs, then what nobody needs below them. `chains`: children before parents."""
+    for chain in chains:
+        retries = DECISION_RETRIES
+        while chain and retries:
+            async with AsyncExitStack() as kept:
+                doomed = await _doomed(context, chain, driver, turns, kept)
+                if not doomed:
+                    break
+                if not await _announce(context, doomed):
+                    retries -= 1
+                    continue
+                with anyio.move_on_after(REMOVE_LIMIT_S, shield=True):
+                    await together(*(partial(settle, context, layer.chain_id, driver) for layer in doomed))
+            chain = doomed[-1].parent
+
+
+async def _doomed(context: Context, chain: str, driver: GraphDriver, turns: Turns, kept: AsyncExitStack) -> list[Layer]:
+    """A lineage from its top down to what is needed; only its top where the driver needs order.
+
+    `kept` keeps their turns. Who takes several takes them in this order, and so nobody waits for each other.
+    """
+    layers, doomed = context.state.layers, list[Layer]()
     while chain:
-        async with turns.of(chain):
-            layer = decide.removable(context.state.layers, chain, driver.name)
-            if layer is None:
-                return
-            if layer.status == "ready" and not await _announce(context, chain, driver.name):
-                return
-            with anyio.move_on_after(REMOVE_LIMIT_S, shield=True):
-                await settle(context, chain, driver)
+        going = frozenset(layer.chain_id for layer in doomed)
+        if decide.removable(layers, chain, driver.name, going) is None:
+            break
+        await kept.enter_async_context(turns.of(chain))
+        layer = decide.removable(layers, chain, driver.name, going)
+        if layer is None:
+            break
+        doomed.append(layer)
+        if not driver.is_orderless:
+            break
         chain = layer.parent
+    return doomed
 
 
 async def settle(context: Context, chain: str, driver: GraphDriver) -> None:
@@ -66,15 +95,12 @@ async def _give_up(context: Context, holder: str) -> tuple[str, ...]:
     raise DeadlineExceeded("too many others are changing the same layers; try again")
 
 
-async def _announce(context: Context, chain: str, driver: str) -> bool:
-    """Append the intent to remove; False when somebody has come to need the layer."""
-    for _ in range(DECISION_RETRIES):
-        layer = decide.removable(context.state.layers, chain, driver)
-        if layer is None:
-            return False
-        try:
-            await context.append_all((decide.remove(layer),))
-        except VersionConflict:
-            continue
-        return True
-    return False
+async def _announce(context: Context, doomed: Sequence[Layer]) -> bool:
+    """Append the intents to remove; False when somebody has come to need a layer."""
+    batch = tuple(decide.remove(layer) for layer in doomed if layer.status == "ready")
+    try:
+        if batch:
+            await context.append_all(batch)
+    except VersionConflict:
+        return False
+    return True

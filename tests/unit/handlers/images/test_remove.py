@@ -31,8 +31,8 @@ async def test_the_last_name_takes_the_image_with_it_layers_top_first(host):
         "layer.released",
         "layer.released",
         "layer.remove_requested",
-        "layer.removed",
         "layer.remove_requested",
+        "layer.removed",
         "layer.removed",
         "image.removed",
     ]

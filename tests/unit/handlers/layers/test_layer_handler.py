@@ -397,3 +397,22 @@ async def test_readers_dont_outlive_the_engine(host):
     await host.engine.reconcile()
     assert [(layer.chain_id, layer.holders) for layer in host.engine.state.layers] == [(kept, {OTHER})]
     assert len(await host.driver.list()) == 1
+
+
+async def test_a_stack_is_removed_at_once(host):
+    lower = await host.apply("a")
+    await host.apply("b", lower)
+    await host.engine.send(m.ReleaseLayers(holder=IMAGE))
+    names = (await host.engine.names())[-4:]
+    assert names == ["layer.remove_requested"] * 2 + ["layer.removed"] * 2
+    assert await host.driver.list() == frozenset()
+
+
+async def test_a_stack_is_removed_from_the_top_where_the_driver_needs_it(host):
+    host.driver.is_orderless = False
+    lower = await host.apply("a")
+    upper = await host.apply("b", lower)
+    await host.engine.send(m.ReleaseLayers(holder=IMAGE))
+    removed = [event.chain_id for event in await host.engine.events() if isinstance(event, m.LayerRemoved)]
+    assert removed == [upper, lower]
+    assert await host.driver.list() == frozenset()
