@@ -6,19 +6,20 @@ Memory stays bounded however much a block expands. Imported by a small child pro
 import bz2
 import hashlib
 import lzma
-import zlib
 from collections.abc import Callable, Iterator
 from io import BufferedReader
 from pathlib import Path
 from typing import Protocol
 
 import zstandard
+from zlib_ng import zlib_ng
 
 from events.errors import InvalidParameter
 
 BLOCK_BYTES = 1024 * 1024
 _COMPRESSED_BLOCK_BYTES = 256 * 1024
 _MAGIC_BYTES = 6
+_GZIP_ERROR: type[Exception] = zlib_ng.error  # type: ignore[assignment]  # the stub makes an instance of it
 
 
 class CutShort(InvalidParameter):
@@ -55,7 +56,7 @@ class _Inflate:
     """A gzip member."""
 
     def __init__(self) -> None:
-        self._engine = zlib.decompressobj(wbits=31)
+        self._engine = zlib_ng.decompressobj(wbits=31)
         self.needs_input = True
 
     @property
@@ -166,7 +167,7 @@ def _named(name: str, source: Iterator[bytes]) -> Iterator[bytes]:
         if error.errno is not None:  # the disk's own failure; bz2 raises OSError without a number
             raise
         raise Damaged(name, error) from error
-    except (zlib.error, lzma.LZMAError, zstandard.ZstdError, EOFError) as error:
+    except (_GZIP_ERROR, lzma.LZMAError, zstandard.ZstdError, EOFError) as error:
         raise Damaged(name, error) from error
 
 
