@@ -328,12 +328,17 @@ def _field(base: Expression, name: str) -> Expression:
     def look_up(scope: Scope) -> Value:
         value = base(scope)
         if isinstance(value, Mapping):
-            return value.get(name, MISSING)
+            return value[name] if name in value else _by_go_name(value, name)
         if value is None or value is MISSING:
             return MISSING
         raise TemplateError(f"can't evaluate field {name} in {_go_text(value)}")
 
     return look_up
+
+
+def _by_go_name(value: Mapping[str, Value], name: str) -> Value:
+    """Templates for docker name the fields of Go (`APIVersion`, `ID`), JSON has them in another case."""
+    return next((found for key, found in value.items() if key.lower() == name.lower()), MISSING)
 
 
 def _string(text: str) -> str:

@@ -168,6 +168,7 @@ async def df(client: Client, format_: str) -> None:
             _volume_sum(volumes),
             _volume_sum(volumes) - _volume_sum(mounted),
         ),
+        _usage("Build Cache", 0, 0, 0, 0),  # as docker's CLI shows it; this engine builds nothing
     ]
     show(USAGE, rows, format_)
 

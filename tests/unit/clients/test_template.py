@@ -19,6 +19,7 @@ WEB = {
     [
         ("{{.Name}} {{.State.Status}}", "/web running"),
         ("{{json .State}}", '{"Status":"running","Pid":5}'),
+        ("{{.STATE.PID}}", "5"),  # fields of Go and of JSON differ in case
         ("{{range .Words}}[{{.}}]{{end}}", "[a][b]"),
         ("{{range $i, $word := .Words}}{{if $i}},{{end}}{{$word}}{{end}}", "a,b"),
         (
