@@ -29,9 +29,9 @@ from handlers.images.handler import ImageHandler
 from handlers.layers import decide
 from handlers.layers.drivers.container_files import HelperFiles
 from handlers.layers.handler import LayerHandler
-from handlers.layers.ports import NO_OPTIONS, Below, Origin, Tree, Unpacked, complete
+from handlers.layers.ports import NO_OPTIONS, Below, GraphDriver, Origin, Tree, Unpacked, complete
 from tests.fakes.sender import Engine, SteppingClock
-from tests.fakes.tars import digest
+from tests.fakes.tars import TarBuilder, digest
 
 LONGEST_PAUSE = 5  # turns of the event loop
 
@@ -178,12 +178,61 @@ class Table:
             raise Hurt(f"{cache_id} stands on {absent}, which are gone")
 
 
+class OnDisk(Table):
+    """The same table, upon a real driver: each row is a layer with a file of its own, kept below `directory`."""
+
+    def __init__(self, pace: Pace, driver: GraphDriver, directory: Path) -> None:
+        super().__init__(pace)
+        self._driver, self._directory = driver, directory
+
+    @override
+    async def unpack(
+        self, cache_id: str, lineage: Sequence[str], path: str, offset: int, length: int, below: Below = complete
+    ) -> Unpacked:
+        await super().unpack(cache_id, lineage, path, offset, length, below)
+        archive = TarBuilder().file(cache_id, path).write(self._directory / f"{cache_id}.tar")
+        try:
+            unpacked = await self._driver.unpack(cache_id, lineage, str(archive), 0, -1)
+        except BaseException:
+            del self.rows[cache_id]
+            raise
+        finally:
+            archive.unlink()
+        self._check(cache_id)
+        return msgspec.structs.replace(unpacked, diff_id=path)
+
+    @override
+    async def create(self, cache_id: str, lineage: Sequence[str], options: Mapping[str, str] = NO_OPTIONS) -> None:
+        await super().create(cache_id, lineage, options)
+        await self._driver.create(cache_id, lineage, options)
+
+    @override
+    async def flush(self) -> None:
+        await self._driver.flush()
+
+    @override
+    async def mount(self, cache_id: str, lineage: Sequence[str]) -> str:
+        await super().mount(cache_id, lineage)
+        return await self._driver.mount(cache_id, self.rows[cache_id])
+
+    @override
+    async def unmount(self, cache_id: str) -> None:
+        await self._driver.unmount(cache_id)
+
+    @override
+    async def remove(self, cache_id: str) -> None:
+        await super().remove(cache_id)
+        await self._driver.remove(cache_id)
+
+
 class World:
     """An engine with images and layers only, and what clients do to it."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, driver: GraphDriver | None = None, directory: Path = Path("/nowhere")) -> None:
+        """With a driver layers are on disk as well."""
         self.pace = Pace(seed)
-        self.driver, self.shelf = Table(self.pace), Shelf(self.pace)
+        self.driver = OnDisk(self.pace, driver, directory) if driver else Table(self.pace)
+        self.shelf = Shelf(self.pace)
         self.handler = ImageHandler(Path("/nowhere"), Path("/nowhere"))
         self.handler.content = self.shelf
         layers = LayerHandler(self.driver, HelperFiles(self.driver, Path("/nowhere")))

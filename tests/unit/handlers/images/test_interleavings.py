@@ -20,9 +20,8 @@ IN_ONE = 500
 STEPS = 7
 
 
-async def live(seed: int) -> None:
+async def live(world: World) -> None:
     """One interleaving, and what must hold after it."""
-    world = World(seed)
     choose = world.pace.random
     await world.pull(STACKS[1], NAMES[:1])
     async with anyio.create_task_group() as tasks:
@@ -51,7 +50,7 @@ async def live(seed: int) -> None:
 async def test_what_is_needed_stays_and_nothing_else(first):
     for seed in range(first, first + IN_ONE):
         try:
-            await live(seed)
+            await live(World(seed))
         except BaseException as error:
             error.add_note(f"seed {seed}")
             raise
