@@ -5,17 +5,21 @@ import os
 import shutil
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 import pytest
 
+from handlers.kernel.programs import ProgramFailed, run_program
 from handlers.layers.drivers.thin_pool import DeviceMapperUnusable, check_host
 
 ZFS_SWITCH = "SHIPLOG_TEST_ZFS_FUSE"
 _SIZE_BYTES = 1024**3  # sparse
+_ZFS_LIMIT_S = 600.0
 _ZFS_LOCK = Path("/run/lock/shiplog-tests-zfs")
 _ZFS_SOCKET = Path("/var/run/zfs/zfs_socket")
 
@@ -90,7 +94,7 @@ def zfs(directory: Path) -> Iterator[Path]:
         pytest.skip(f"zfs-fuse sometimes hangs: say {ZFS_SWITCH}=1 to test with it")
     with ExitStack() as stack:
         lock = stack.enter_context(_ZFS_LOCK.open("w"))
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        until(lambda: _is_locked(lock), "no other zfs-fuse serves", _ZFS_LIMIT_S)
         server = stack.enter_context(_zfs_fuse(directory))
         pool, place = f"shiplog-{server.pid}", directory / "zfs"
         image = directory / "zfs.img"
@@ -101,10 +105,19 @@ def zfs(directory: Path) -> Iterator[Path]:
         yield place
 
 
+def _is_locked(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
 def _destroy_pool(pool: str) -> None:
     """It may be busy for a while; without its server it is only a file."""
     for _ in range(100):
-        if subprocess.run(["zpool", "destroy", "-f", pool], check=False, capture_output=True).returncode == 0:
+        with suppress(ProgramFailed):
+            run_program(("zpool", "destroy", "-f", pool), timeout_s=10)
             return
         time.sleep(0.1)
 
@@ -115,15 +128,19 @@ def _zfs_fuse(directory: Path) -> Iterator[subprocess.Popen[bytes]]:
     command = ["zfs-fuse", "--no-daemon", "--no-kstat-mount", "--enable-xattr", "-p", str(directory / "zfs.pid")]
     with (directory / "zfs.log").open("wb") as log:
         server = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    end = threading.Timer(_ZFS_LIMIT_S, server.kill)  # who waits for a file system that hangs can only be freed so
+    end.start()
     try:
         until(lambda: _ZFS_SOCKET.exists() and _ZFS_SOCKET.stat().st_ino != before, "zfs-fuse serves")
         yield server
     finally:
+        end.cancel()
         server.terminate()
         with suppress(subprocess.TimeoutExpired):
             server.wait(30)
         server.kill()
-        server.wait()
+        with suppress(subprocess.TimeoutExpired):
+            server.wait(30)
 
 
 def until(holds: Callable[[], bool], what: str, timeout_s: float = 60.0) -> None:

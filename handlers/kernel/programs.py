@@ -4,11 +4,13 @@ import os
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from events.errors import SystemFailure
 
 LIMIT_S = 120.0
+_END_S = 5.0
 _EMPTY_END = "Command failed.\n"  # dmsetup's last line, whatever it had to say
 SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -36,20 +38,29 @@ def run_program(
     """What a program prints. Blocks. Raises ProgramFailed, also when it takes too long."""
     settings = {**environment, "PATH": SEARCH_PATH, "LC_ALL": "C"}
     try:
-        done = subprocess.run(
+        process = subprocess.Popen(
             command,
             cwd=directory,
             env=settings,
-            capture_output=True,
             stdin=subprocess.DEVNULL,
-            timeout=timeout_s,
-            check=False,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
         )
-    except subprocess.TimeoutExpired as error:
-        raise ProgramFailed(command, f"it took longer than {timeout_s:.0f} s") from error
     except OSError as error:
         raise ProgramFailed(command, str(error.strerror)) from error
-    if done.returncode:
-        said = done.stderr.decode(errors="replace").removesuffix(_EMPTY_END).strip().splitlines()
-        raise ProgramFailed(command, said[-1] if said else f"exit status {done.returncode}")
-    return done.stdout.decode(errors="replace")
+    try:
+        printed, complained = process.communicate(timeout=timeout_s)
+    except subprocess.TimeoutExpired as error:
+        _give_up(process)
+        raise ProgramFailed(command, f"it took longer than {timeout_s:.0f} s") from error
+    if process.returncode:
+        said = complained.decode(errors="replace").removesuffix(_EMPTY_END).strip().splitlines()
+        raise ProgramFailed(command, said[-1] if said else f"exit status {process.returncode}")
+    return printed.decode(errors="replace")
+
+
+def _give_up(process: "subprocess.Popen[bytes]") -> None:
+    """Kill it; one that waits for a file system which doesn't answer isn't waited for."""
+    process.kill()
+    with suppress(subprocess.TimeoutExpired):
+        process.communicate(timeout=_END_S)

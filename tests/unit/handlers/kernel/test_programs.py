@@ -18,3 +18,15 @@ def test_the_last_line_that_tells_something_is_the_reason(script, why):
     with pytest.raises(ProgramFailed) as failure:
         run_program(("sh", "-c", script))
     assert failure.value.why == why
+
+
+def test_a_program_that_takes_too_long_is_ended():
+    with pytest.raises(ProgramFailed) as failure:
+        run_program(("sleep", "600"), timeout_s=0.1)
+    assert failure.value.why == "it took longer than 0 s"
+
+
+def test_a_program_that_is_absent():
+    with pytest.raises(ProgramFailed) as failure:
+        run_program(("no-such-program",))
+    assert failure.value.why == "No such file or directory"
