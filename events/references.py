@@ -6,6 +6,7 @@ https://github.com/distribution/reference, kept by the library docker-image-py.
 """
 
 import re
+from functools import lru_cache
 
 import msgspec
 from docker_image.digest import InvalidDigest  # type: ignore[import-untyped]
@@ -106,6 +107,7 @@ def tagged(repository: str, tag: str) -> str:
     return msgspec.structs.replace(reference, tag=tag or reference.tag or DEFAULT_TAG).canonical
 
 
+@lru_cache(maxsize=8192)  # lists show the same names again and again, and the grammar is slow
 def familiar(reference: str) -> str:
     """A canonical name as a client is shown it; anything else comes back as it is."""
     try:
