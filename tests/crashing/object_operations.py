@@ -15,6 +15,14 @@ def named(world: World, *names: str) -> bool:
     return all(images.values()) and {name for each in images.values() for name in each} == {IMAGE, *names}
 
 
+def made_of(world: World, image: str, **name: str) -> str:
+    """The id of an image that was committed upon another."""
+    container = world.ask("POST", "/containers/create", {"Image": image, "Cmd": ["true"]}).json["Id"]
+    image_id: str = world.ask("POST", "/commit", container=container, **name).json["Id"]
+    world.ask("DELETE", f"/containers/{container}")
+    return image_id
+
+
 IMAGES = (
     Operation(
         name="load",
@@ -47,6 +55,13 @@ IMAGES = (
         act=one("DELETE", "/images/imported:1"),
         done=named,
         undone=lambda world: named(world, "imported:1"),
+    ),
+    Operation(
+        name="rmi with parents",
+        prepare=lambda world: made_of(world, made_of(world, IMAGE), repo="line", tag="1"),
+        act=one("DELETE", "/images/line:1"),
+        done=lambda world: named(world) and len(world.images()) == 1,
+        undone=lambda world: set(world.images().values()) == {(IMAGE,), (), ("line:1",)},
     ),
 )
 
