@@ -194,22 +194,24 @@ class Extraction:
         descriptor = self._create(path, lambda: os.open(path, _NEW_FILE, 0o600))
         assert descriptor is not None
         try:
-            self._write(path, descriptor, entry)
+            written_bytes = self._write(path, descriptor, entry)
             os.fchown(descriptor, entry.uid, entry.gid)  # before the mode and the capabilities, which it takes away
             os.fchmod(descriptor, stat.S_IMODE(entry.mode))
             _set_attributes(descriptor, entry)
             _set_time(descriptor, entry)
-            self._blocks += os.fstat(descriptor).st_blocks
+            # zfs counts blocks when it has written them, some seconds later
+            self._blocks += max(os.fstat(descriptor).st_blocks, -(-written_bytes // BLOCK_BYTES))
         finally:
             os.close(descriptor)
         self.size_bytes += entry.size
 
-    def _write(self, path: str, descriptor: int, entry: tarfile.TarInfo) -> None:
+    def _write(self, path: str, descriptor: int, entry: tarfile.TarInfo) -> int:
+        """Bytes that aren't holes."""
         holes_between: list[tuple[int, int]] | None = entry.sparse  # type: ignore[assignment]  # typeshed is wrong
         if holes_between is None:
             for part in self._stream.data(entry.size, path=path):
                 _write_all(descriptor, part)
-            return
+            return entry.size
         for offset, size in holes_between:
             if offset < 0 or size < 0 or offset + size > entry.size:
                 raise BadEntry(entry.name, "invalid sparse map")
@@ -217,6 +219,7 @@ class Extraction:
             for part in self._stream.data(size):
                 _write_all(descriptor, part)
         os.ftruncate(descriptor, entry.size)
+        return sum(size for _, size in holes_between)
 
     def _symbolic_link(self, path: str, entry: tarfile.TarInfo) -> None:
         self._create(path, lambda: os.symlink(entry.linkname, path))
