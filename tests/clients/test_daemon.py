@@ -167,6 +167,7 @@ def test_no_secret_is_in_the_log_or_in_the_daemons_output(engine):
     canary = "canary-7f3a"
     engine.start("--debug")
     engine.load_busybox()
+    of_the_image = keys(engine)
     engine.docker("run", "-d", "--name", "spy", "-e", f"SECRET={canary}", "busybox", "sleep", "600")
     engine.docker("exec", "-e", f"MORE={canary}", "spy", "true")
     assert f"SECRET={canary}" in engine.inspect("spy")["Config"]["Env"]
@@ -174,7 +175,13 @@ def test_no_secret_is_in_the_log_or_in_the_daemons_output(engine):
     places = [*(engine.data_root / "log").iterdir(), engine.directory / "log", *(engine.exec_root / "bus").iterdir()]
     found = [path.name for path in places if path.is_file() and canary.encode() in path.read_bytes()]
     assert found == []
-    assert list((engine.data_root / "keys").iterdir()) == []
+    assert keys(engine) == of_the_image
+    engine.docker("rmi", "busybox")
+    assert keys(engine) == set()
+
+
+def keys(engine) -> set[str]:
+    return {path.name for path in (engine.data_root / "keys").iterdir()}
 
 
 def test_mutual_tls_and_whose_request_it_was(engine):
