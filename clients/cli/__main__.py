@@ -1,6 +1,7 @@
 """`shiplog`: the engine's own command line, with docker's commands and those for the past that only a log can tell."""
 
 import click
+import msgspec
 
 from clients.cli.app import HELP, Section, run_program
 from clients.cli.settings import Flags
@@ -82,7 +83,7 @@ The engine is the one that --host, SHIPLOG_HOST, DOCKER_HOST or a context names;
 
 @click.group(cls=Section, lazy=COMMANDS, help=ABOUT, context_settings=HELP)
 @click.option("-H", "--host", default="", help="unix://PATH, tcp://HOST:PORT or ssh://[USER@]HOST")
-@click.option("-c", "--context", "context_name", default="", help="Name of the context to use")
+@click.option("-c", "--context", default="", help="Name of the context to use")
 @click.option("--config", default="", help="Directory of the docker CLI's configuration")
 @click.option(
     "--at",
@@ -91,36 +92,15 @@ The engine is the one that --host, SHIPLOG_HOST, DOCKER_HOST or a context names;
     help="Answer as of this moment: a time, a span ago (10m), or a sequence of the log",
 )
 @click.option("--tls", is_flag=True, help="Use TLS; implied by --tlsverify")
-@click.option("--tlsverify", is_flag=True, help="Use TLS and check the engine's certificate")
-@click.option("--tlscacert", default="", help="Certificate of the authority to trust")
-@click.option("--tlscert", default="", help="Own certificate")
-@click.option("--tlskey", default="", help="Its key")
+@click.option("--tlsverify", "tls_verify", is_flag=True, help="Use TLS and check the engine's certificate")
+@click.option("--tlscacert", "authority", default="", help="Certificate of the authority to trust")
+@click.option("--tlscert", "certificate", default="", help="Own certificate")
+@click.option("--tlskey", "key", default="", help="Its key")
 @click.version_option(package_name="shiplog", message="Shiplog version %(version)s")
 @click.pass_context
-def shiplog(
-    context: click.Context,
-    host: str,
-    context_name: str,
-    config: str,
-    at: str,
-    tls: bool,
-    tlsverify: bool,
-    tlscacert: str,
-    tlscert: str,
-    tlskey: str,
-) -> None:
+def shiplog(_context: click.Context, /, **flags: str | bool) -> None:
     """Keep the global flags for the command that follows."""
-    context.obj = Flags(
-        host=host,
-        context=context_name,
-        config=config,
-        at=at,
-        tls=tls,
-        tls_verify=tlsverify,
-        authority=tlscacert,
-        certificate=tlscert,
-        key=tlskey,
-    )
+    _context.obj = msgspec.convert(flags, Flags)
 
 
 def main() -> None:

@@ -14,9 +14,14 @@ WIDTH = 100
 def manual() -> str:
     """All commands with their flags, as Markdown."""
     parts = ["# The shiplog command\n\nMade from the commands' own help by `clients/cli/manual.py`.\n"]
-    context = click.Context(shiplog, info_name="shiplog", terminal_width=WIDTH, max_content_width=WIDTH)
-    parts += _pages(shiplog, context)
+    parts += _pages(shiplog, _context(shiplog, None, "shiplog"))
     return "\n".join(parts)
+
+
+def _context(command: click.Command, above: click.Context | None, name: str) -> click.Context:
+    return click.Context(
+        command, above, name, terminal_width=WIDTH, max_content_width=WIDTH, **command.context_settings
+    )
 
 
 def _pages(command: click.Command, context: click.Context) -> Iterator[str]:
@@ -25,8 +30,7 @@ def _pages(command: click.Command, context: click.Context) -> Iterator[str]:
         for name in command.list_commands(context):
             below = command.get_command(context, name)
             if below is not None:
-                inner = click.Context(below, context, name, terminal_width=WIDTH, max_content_width=WIDTH)
-                yield from _pages(below, inner)
+                yield from _pages(below, _context(below, context, name))
 
 
 if __name__ == "__main__":

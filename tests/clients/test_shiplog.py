@@ -158,9 +158,11 @@ def test_the_past_can_be_asked_about(shiplog):
 
 def test_shells_complete_live_names(shiplog):
     shiplog("create", "--name", "completed", "busybox")
-    environment = {"_SHIPLOG_COMPLETE": "bash_complete", "COMP_WORDS": "shiplog start comp", "COMP_CWORD": "2"}
-    assert shiplog(environment=environment).stdout == "plain,completed\n"
-    assert "_shiplog_completion" in shiplog("completion", "bash").stdout
+    environment = {"COMP_WORDS": "shiplog start comp", "COMP_CWORD": "2"}
+    assert shiplog(environment={"_SHIPLOG_COMPLETE": "bash_complete", **environment}).stdout == "plain,completed\n"
+    assert shiplog(environment={"_SHIPLOG_COMPLETE": "zsh_complete", **environment}).stdout == "plain\ncompleted\n_\n"
+    environment["COMP_CWORD"] = "comp"  # fish tells the word itself
+    assert shiplog(environment={"_SHIPLOG_COMPLETE": "fish_complete", **environment}).stdout == "plain,completed\n"
     shiplog("rm", "completed")
 
 

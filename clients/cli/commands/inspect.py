@@ -25,7 +25,7 @@ format_option = click.option(
 @format_option
 @click.option("-s", "--size", is_flag=True, help="Sizes of containers too")
 @click.option("--type", "kind", type=click.Choice(tuple(_PATHS)), default=None, help="Only look for this kind")
-@click.argument("names", nargs=-1, required=True, metavar="NAME|ID...", shell_complete=completion.containers)
+@click.argument("names", nargs=-1, required=True, metavar="NAME|ID...", shell_complete=completion.objects)
 @engine_command
 async def inspect(client: Client, format_: str, size: bool, kind: str | None, names: tuple[str, ...]) -> int:
     """Show all that is known of containers, images, networks and volumes."""

@@ -44,7 +44,7 @@ def _short(value: object) -> str:
     default=None,
     help="Where several have the name",
 )
-@click.argument("name", metavar="OBJECT", shell_complete=completion.containers)
+@click.argument("name", metavar="OBJECT", shell_complete=completion.objects)
 @engine_command
 async def why(client: Client, format_: str, kind: str | None, name: str) -> None:
     """Tell the chain of commands, events and callers that made an object what it is, as a tree with times.
