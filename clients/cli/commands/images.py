@@ -158,16 +158,19 @@ async def pull(client: Client, all_tags: bool, platform: str, quiet: bool, name:
 
 @click.command(short_help="Send an image to a registry", context_settings=HELP)
 @click.option("-a", "--all-tags", is_flag=True, help="All tags of the repository")
+@click.option("--platform", default="", help="Only if it is for this platform, such as linux/amd64")
 @click.option("-q", "--quiet", is_flag=True, help="Only print its name")
 @trust_option
 @click.argument("name", metavar="NAME[:TAG]", shell_complete=completion.images)
 @engine_command
-async def push(client: Client, all_tags: bool, quiet: bool, name: str) -> None:
+async def push(client: Client, all_tags: bool, platform: str, quiet: bool, name: str) -> None:
     """Send an image to the registry that its name says."""
     repository, tag = split_reference(name)
     if all_tags and tag:
         raise click.UsageError("tag can't be used with --all-tags/-a")
     query: dict[str, str | int | bool] = {} if all_tags else {"tag": tag or "latest"}
+    if platform:
+        query["platform"] = msgspec.json.encode(platform_of(platform)).decode()
     headers = registry_headers(repository) or {"X-Registry-Auth": "e30="}  # an empty object: the API wants the header
     async with client.stream("POST", f"/images/{repository}/push", query, headers=headers) as chunks:
         await show_progress(chunks, sys.stdout, quiet=quiet)

@@ -183,6 +183,15 @@ async def test_load_shows_what_came_of_it(tmp_path, answer, expected):
     assert await shiplog(routes, "load", "--input", str(tmp_path / "image.tar")) == expected
 
 
+async def test_a_platform_to_push_is_sent_as_docker_does():
+    async def push(request: Request) -> Answer:
+        assert request.query["platform"] == ['{"os":"linux","architecture":"arm64"}']
+        return Response(body=b'{"errorDetail":{"message":"not here"},"error":"not here"}\r\n')
+
+    ended = await shiplog([route(push, "POST", "/images/{name}/push")], "push", "--platform", "linux/arm64", "team:1")
+    assert (ended.code, ended.err) == (1, "Error response from daemon: not here\n")
+
+
 async def test_events_are_shown_a_line_each():
     async def lines():
         yield b'{"Type":"container","Action":"start","time":1,"timeNano":1000000002,'
