@@ -3,6 +3,7 @@
 import logging
 import tarfile
 from collections.abc import AsyncGenerator, Sequence
+from functools import partial
 from typing import Final, Self, TypeVar
 
 import anyio
@@ -19,6 +20,7 @@ from events.messages.layer import READING, HoldLayer, ReleaseLayers
 from events.projections.images import Image
 from events.projections.layers import Layer
 from handlers.images.saving import Member, SavedImage, chosen, members
+from handlers.together import together
 
 Answered = TypeVar("Answered")
 LOGGER = logging.getLogger(__name__)
@@ -77,10 +79,12 @@ class Reading:
         """Raises NoSuchImage for one that is gone, LayerGone for one that is going."""
         images = [find_image(self._engine.state.images, image_id) for image_id in image_ids]
         chain_ids = tuple(chain_id for image in images for chain_id in image.layers)
-        for chain_id in chain_ids:
-            held = await self._send(HoldLayer(chain_id=chain_id, holder=self._holder))
-            if not held.held:
-                raise LayerGone(chain_id)
+        await together(*(partial(self._hold, chain_id) for chain_id in dict.fromkeys(chain_ids)))
+
+    async def _hold(self, chain_id: str) -> None:
+        held = await self._send(HoldLayer(chain_id=chain_id, holder=self._holder))
+        if not held.held:
+            raise LayerGone(chain_id)
 
     async def end(self) -> None:
         """Once is enough. What can't be given up now is at the engine's next start."""

@@ -12,6 +12,7 @@ import msgspec
 from daemon.api.answers import json_line
 from daemon.api.commands import COMMAND_HEADER, command_id_of
 from daemon.api.engine import Asked, Engine
+from daemon.api.platforms import check_image
 from daemon.http.messages import Answer, Request, StreamResponse
 from daemon.http.query import text
 from daemon.shapes import progress
@@ -19,6 +20,7 @@ from events import references
 from events.base import Command
 from events.errors import EngineError, InvalidParameter, Unavailable
 from events.messages.image import Credentials, FetchImage, PullImages, PushImages
+from events.projections.images import repository_of
 from handlers.images.addresses import source_of
 from handlers.progress import Following
 
@@ -70,12 +72,18 @@ async def fetch(engine: Engine, request: Request, source: str, reference: str) -
 
 
 async def push(engine: Engine, request: Request) -> Answer:
-    """`POST /images/{name}/push`: a tag, or without one all tags of the repository."""
+    """`POST /images/{name}/push`: a tag, or without one all tags of the repository.
+
+    Raises OtherPlatform for an image that isn't for the `platform` (API 1.46) that was asked for.
+    """
     reference = references.parse(request.parameters["name"])
     if reference.digest:
         raise InvalidParameter("cannot push a digest reference")
     tag = text(request.query, "tag") or reference.tag
     name = references.tagged(reference.name, tag) if tag else reference.name
+    for image in engine.state.images:
+        if any(each == name or (not tag and repository_of(each) == name) for each in image.references):
+            check_image(request, image, since=(1, 46))
     return await Transfer(engine, request, PushImages(name=name, credentials=credentials(request))).answer()
 
 

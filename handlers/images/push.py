@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import anyio
 import msgspec
@@ -19,6 +20,7 @@ from handlers.images.content import ContentStore
 from handlers.images.ports import LayerTars, Repository
 from handlers.images.uploads import MEDIA_TYPE, Upload
 from handlers.progress import Note, Result
+from handlers.together import together
 
 MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 _CONFIG = "application/vnd.docker.container.image.v1+json"
@@ -93,14 +95,15 @@ def _local(images: Images, reference: references.Reference) -> Image:
 
 async def _held(context: Context, image: Image, sending: Sending) -> list[Layer]:
     """The image's layers, bottom first; they stay, whatever becomes of the image."""
-    layers = []
-    for chain in image.layers:
+
+    async def hold(chain: str) -> None:
         held = await context.send(HoldLayer(chain_id=chain, holder=sending.holder))
-        layer = context.state.layers.get(chain)
-        if not held.held or layer is None:
+        if not held.held:
             raise NotLocal(image.id)
-        layers.append(layer)
-    return layers
+
+    await together(*(partial(hold, chain) for chain in dict.fromkeys(image.layers)))
+    layers = [context.state.layers.get(chain) for chain in image.layers]
+    return [layer for layer in layers if layer is not None]
 
 
 async def _send_layers(context: Context, layers: Sequence[Layer], sending: Sending) -> list[m.Blob]:

@@ -2,6 +2,7 @@
 
 import base64
 import json
+from urllib.parse import quote
 
 import pytest
 
@@ -9,10 +10,10 @@ from daemon.api.transfers import wanted_name
 from daemon.http.messages import StreamResponse
 from daemon.shapes.progress import bar, line
 from events.errors import InvalidParameter, NotFound
-from events.messages.image import Credentials, PulledImages, PullImages
+from events.messages.image import Credentials, PulledImages, PullImages, PushedImages, PushImages
 from handlers.progress import Note
 from tests.unit.daemon.api.support import Api, WireRequest
-from tests.unit.daemon.story import Story
+from tests.unit.daemon.story import BUSYBOX, IMAGE, Story
 
 DIGEST = "sha256:" + "a" * 64
 PULL = "/images/create?fromImage=busybox&tag=1"
@@ -98,6 +99,24 @@ async def test_a_failure_before_any_progress_is_a_status():
     api.desk.agree(PullImages, act)
     with pytest.raises(NotFound, match="manifest unknown"):
         await api.call(WireRequest("POST", PULL, b"", {}))
+
+
+@pytest.mark.parametrize("target", ["busybox/push?tag=latest", "busybox/push"])
+async def test_a_push_for_another_platform(target):
+    story = Story()
+    await story.image(IMAGE, BUSYBOX)
+    api = Api(story)
+
+    async def act(_):
+        return PushedImages(tags=())
+
+    api.desk.agree(PushImages, act)
+    wanted = {name: quote(json.dumps({"os": "linux", "architecture": name})) for name in ("arm64", "amd64")}
+    joined = "&" if "?" in target else "?"
+    with pytest.raises(NotFound, match="does not match the specified platform"):
+        await api.call(WireRequest("POST", f"/images/{target}{joined}platform={wanted['arm64']}", b"", {}))
+    await api.call(WireRequest("POST", f"/images/{target}{joined}platform={wanted['amd64']}", b"", {}))
+    assert [type(command) for command in api.desk.taken] == [PushImages]
 
 
 def test_lines():
