@@ -188,6 +188,11 @@ def _warn(config: ContainerConfig, host: HostConfig, limits: HostLimits, warning
             "OOM killer is disabled for the container, but no memory limit is set, this can result in the system "
             "running out of resources."
         )
+    if host.cpu_realtime_runtime > limits.cpu_realtime_runtime_us:
+        warnings.append(
+            f"the container can't be started: all containers together may have {limits.cpu_realtime_runtime_us} us of "
+            "the real-time scheduler (cpu-rt-runtime of the daemon)"
+        )
 
 
 def _warn_of_endpoints(endpoints: dict[str, EndpointConfig], warnings: list[str]) -> None:

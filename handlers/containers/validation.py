@@ -174,11 +174,6 @@ def _check_realtime(host: HostConfig, limits: HostLimits) -> None:
         raise InvalidParameter("cpu real-time period and runtime cannot be negative")
     if period and runtime > period:
         raise InvalidParameter("cpu real-time runtime cannot be higher than cpu real-time period")
-    if runtime > limits.cpu_realtime_runtime_us:
-        raise InvalidParameter(
-            f"cpu real-time runtime: all containers together may have {limits.cpu_realtime_runtime_us} us "
-            "(cpu-rt-runtime of the daemon)"
-        )
 
 
 def _check_set(what: str, text: str, available: frozenset[int]) -> None:

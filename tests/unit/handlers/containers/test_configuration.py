@@ -34,9 +34,9 @@ LIMITS = HostLimits(cpus=frozenset({0, 1}), hostname="box", ulimits=(Ulimit(name
 ID = "0123456789ab" + "c" * 52
 
 
-def plan(config=None, host=None, image=None, endpoints=None):
+def plan(config=None, host=None, image=None, endpoints=None, limits=LIMITS):
     config = config or ContainerConfig(cmd=("true",))
-    return normalise(ID, config, host or HostConfig(), endpoints or {}, image or RunConfig(), LIMITS)
+    return normalise(ID, config, host or HostConfig(), endpoints or {}, image or RunConfig(), limits)
 
 
 def test_the_requests_own_words_win_over_the_images():
@@ -155,11 +155,6 @@ def test_options_that_exclude_each_other(config, host, text):
             "cpu real-time runtime cannot be higher than cpu real-time period",
         ),
         (
-            {"cpu_realtime": True, "cpu_realtime_runtime_us": 5},
-            HostConfig(cpu_realtime_runtime=9),
-            "cpu real-time runtime: all containers together may have 5 us (cpu-rt-runtime of the daemon)",
-        ),
-        (
             {"systemd_cgroup": True},
             HostConfig(cgroup_parent="/x"),
             'cgroup-parent for systemd cgroup should be a valid slice named as "xxx.slice"',
@@ -267,6 +262,16 @@ def test_a_bad_host_configuration_is_refused_in_dockers_words(host, text):
     with pytest.raises(EngineError) as refused:
         plan(host=host)
     assert str(refused.value) == text
+
+
+def test_more_time_of_the_realtime_scheduler_than_containers_may_have_is_named():
+    limits = msgspec.structs.replace(LIMITS, cpu_realtime=True, cpu_realtime_runtime_us=5)
+    assert plan(host=HostConfig(cpu_realtime_runtime=5), limits=limits).warnings == ()
+    (warning,) = plan(host=HostConfig(cpu_realtime_runtime=9), limits=limits).warnings
+    assert warning == (
+        "the container can't be started: all containers together may have 5 us of the real-time scheduler "
+        "(cpu-rt-runtime of the daemon)"
+    )
 
 
 def test_what_is_accepted_without_effect_is_named():
