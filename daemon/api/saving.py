@@ -2,6 +2,7 @@
 
 import logging
 import tarfile
+from collections import deque
 from collections.abc import AsyncGenerator, Sequence
 from functools import partial
 from typing import Final, Self, TypeVar
@@ -20,11 +21,13 @@ from events.messages.layer import READING, HoldLayer, ReleaseLayers
 from events.projections.images import Image
 from events.projections.layers import Layer
 from handlers.images.saving import Member, SavedImage, chosen, members
+from handlers.layers.ports import Chunks, LayerTars
 from handlers.together import together
 
 Answered = TypeVar("Answered")
 LOGGER = logging.getLogger(__name__)
 _END_S: Final = 60.0
+_AT_ONCE: Final = 4  # tars: what is ahead waits at its full pipe
 _BLOCK_BYTES: Final = 512
 _END: Final = bytes(2 * _BLOCK_BYTES)
 
@@ -55,7 +58,7 @@ async def _save(engine: Engine, request: Request, names: Sequence[str]) -> Answe
     except BaseException:
         await reading.end()
         raise
-    chunks = Held(_archive(engine, members(saved, sizes)), reading)
+    chunks = Held(archive(engine.layer_tars, members(saved, sizes)), reading)
     return StreamResponse(headers=headers, content_type="application/x-tar", chunks=chunks)
 
 
@@ -137,20 +140,30 @@ def _layers(engine: Engine, image: Image) -> list[Layer]:
     return [layer for layer in found if layer is not None]
 
 
-async def _archive(engine: Engine, parts: Sequence[Member]) -> AsyncGenerator[bytes, None]:
-    for part in parts:
-        yield _header(part)
-        if part.layer is None:
-            yield part.content
-        else:
-            chunks = await engine.layer_tars.tar(part.layer.cache_id, part.layer.diff_id)
-            try:
-                async for chunk in chunks:
+async def archive(tars: LayerTars, parts: Sequence[Member]) -> AsyncGenerator[bytes, None]:
+    """The bytes of an archive of these.
+
+    The next layers' tars are begun while one is sent: each is a process, which takes its time to come and to go.
+    """
+    waiting = deque(part.layer for part in parts if part.layer is not None)
+    begun: deque[Chunks] = deque()
+    try:
+        for part in parts:
+            yield _header(part)
+            if part.layer is None:
+                yield part.content
+            else:
+                while waiting and len(begun) < _AT_ONCE:
+                    layer = waiting.popleft()
+                    begun.append(await tars.tar(layer.cache_id, layer.diff_id))
+                async for chunk in begun[0]:
                     yield chunk
-            finally:
-                await chunks.aclose()
-        yield bytes(-part.size % _BLOCK_BYTES)
-    yield _END
+                begun.popleft()
+            yield bytes(-part.size % _BLOCK_BYTES)
+        yield _END
+    finally:
+        for chunks in begun:
+            await chunks.aclose()
 
 
 def _header(part: Member) -> bytes:
