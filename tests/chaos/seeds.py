@@ -24,7 +24,9 @@ LONGEST_S = 1.2  # that clients go on, when nothing ends it sooner
 PATIENCE_S = 60.0  # for what goes on after an answer, or beside the API after a start
 DEATH_S = 20.0
 DESTROYED = b"is gone with what it was about"  # a secret's key goes with its object
-KILLED = frozenset({137, 143})  # exit codes of who was killed, or told to end before it could heed that
+# Exit codes of who was killed, or told to end before it could heed that; 2: while it was still runc's own init, which
+# as the first process of its namespace can't die of SIGTERM as the Go runtime tries first.
+KILLED = frozenset({2, 137, 143})
 SEEDS_PER_ENGINE = 20  # its log grows with each
 
 
