@@ -201,6 +201,60 @@ def test_mutual_tls_and_whose_request_it_was(engine):
     assert "docker" in actors[0].user_agent.lower()
 
 
+def test_shiplog_is_trusted_by_its_certificate(engine):
+    """From the environment, from a context of docker's, and as the engine that a lost one's log is replayed onto."""
+    ours, theirs = Authority(engine.directory), Authority(engine.directory, "strangers")
+    certificate, key = ours.issue("127.0.0.1")
+    flags = ["--tlscacert", str(ours.path), "--tlscert", str(certificate), "--tlskey", str(key)]
+    host = "tcp://127.0.0.1:7776"
+    engine.start("-H", host, "--tlsverify", *flags)
+    engine.docker("volume", "create", "kept")
+    alice = docker_certificates(engine.directory / "alice", ours, ours, "alice")
+    eve = docker_certificates(engine.directory / "eve", ours, theirs, "eve")
+    misled = docker_certificates(engine.directory / "misled", theirs, ours, "bob")
+    log = str(engine.data_root / "log")
+    for words, expected in (
+        (("volume", "ls", "-q"), "kept"),
+        (("replay", log, "--onto", host), "volume kept: kept"),
+    ):
+        assert shiplog(engine, *words, DOCKER_HOST=host, **alice) == (0, expected, "")
+        for stranger in (eve, misled):
+            code, said, error = shiplog(engine, *words, DOCKER_HOST=host, **stranger)
+            assert code == 1
+            assert f"no trusted connection to the engine at {host} (" in said + error
+            assert "check --tlscacert, --tlscert and --tlskey, or the files in DOCKER_CERT_PATH" in said + error
+    configuration = {"DOCKER_CONFIG": str(engine.directory / "configuration")}
+    docker_context(engine, "hers", host, alice, configuration)
+    docker_context(engine, "eves", host, eve, configuration)
+    assert shiplog(engine, "--context", "hers", "volume", "ls", "-q", **configuration) == (0, "kept", "")
+    code, _, error = shiplog(engine, "--context", "eves", "volume", "ls", "-q", **configuration)
+    assert (code, "no trusted connection" in error) == (1, True)
+
+
+def docker_certificates(directory: Path, trusted: Authority, issuing: Authority, name: str) -> dict[str, str]:
+    """A directory as the docker CLI wants it, and the variables that name it."""
+    directory.mkdir()
+    certificate, key = issuing.issue(name)
+    for source, target in ((trusted.path, "ca.pem"), (certificate, "cert.pem"), (key, "key.pem")):
+        shutil.copy(source, directory / target)
+    return {"DOCKER_TLS_VERIFY": "1", "DOCKER_CERT_PATH": str(directory)}
+
+
+def docker_context(engine, name: str, host: str, certificates: dict[str, str], configuration: dict[str, str]) -> None:
+    directory = certificates["DOCKER_CERT_PATH"]
+    endpoint = f"host={host},ca={directory}/ca.pem,cert={directory}/cert.pem,key={directory}/key.pem"
+    command = ["docker", "context", "create", name, "--docker", endpoint]
+    subprocess.run(command, env=os.environ | configuration, check=True, capture_output=True, timeout=30)
+
+
+def shiplog(engine, *words: str, **environment: str) -> tuple[int, str, str]:
+    """The program where the engine's network is: its exit code and what it said."""
+    settings = (f"{name}={value}" for name, value in environment.items())
+    program = str(Path(sys.executable).with_name("shiplog"))
+    done = engine.inside("env", *settings, program, *words, check=False)
+    return done.returncode, done.stdout.decode().strip(), done.stderr.decode().strip()
+
+
 def test_every_change_has_a_name_on_it(engine):
     engine.start()
     engine.load_busybox()
