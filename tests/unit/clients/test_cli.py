@@ -1,5 +1,6 @@
 """What `shiplog` prints and ends with, against a real HTTP server that plays the engine."""
 
+import json
 import os
 import struct
 import sys
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
+from clients.cli import human
 from clients.cli.output import Demultiplexer
 from daemon.http.messages import Answer, Hijack, RawStream, Request, Response, StreamResponse
 from daemon.http.stdcopy import frame
@@ -217,6 +219,31 @@ async def test_a_moment_of_the_past_goes_along_with_every_question_and_every_cha
     routes = [route(told, pattern="/containers/json"), route(told, "DELETE", "/images/{name}")]
     assert await shiplog(routes, "--at", "1200", "ps", "-q") == (0, "", "")
     assert await shiplog(routes, "--at", "1200", "rmi", "x") == (0, "", "")
+
+
+async def test_reasons_are_told_as_a_tree_with_times_and_durations():
+    began = 1_700_000_000
+    deed = {"outcome": "done", "duration_ns": 2_500_000, "actor": {"kind": "unix", "uid": 0, "pid": 7}}
+    step = {"sequence": 9, "type": "image.acquired"}
+    led_to = {**deed, "began_ns": (began + 1) * 10**9, "command": "image.acquire", "events": [step], "duration_ns": 0}
+    started = {"sequence": 8, "type": "container.started", "fields": {"pid": 12}}
+    start = {**deed, "began_ns": began * 10**9, "command": "container.start", "events": [started], "led_to": [led_to]}
+    kill = {**start, "command": "container.kill", "events": [], "led_to": [], "outcome": "failed", "reason": "gone"}
+
+    async def why(request: Request) -> Answer:
+        assert request.query == {"object": ["web"], "kind": ["container"]}
+        return Response(body=json.dumps({"kind": "container", "id": "c1", "deeds": [start, kill]}).encode())
+
+    ended = await shiplog([route(why, pattern="/shiplog/why")], "why", "--kind", "container", "web")
+    first, second = human.moment(began), human.moment(began + 1)
+    assert ended.out.splitlines() == [
+        "container c1",
+        f"├─ {first}  container.start by uid 0 pid 7: done in 2.5 ms",
+        "│  ├─ 8 container.started (pid=12)",
+        f"│  └─ {second}  image.acquire by uid 0 pid 7: done",
+        "│     └─ 9 image.acquired",
+        f"└─ {first}  container.kill by uid 0 pid 7: failed: gone in 2.5 ms",
+    ]
 
 
 async def test_a_host_that_is_none():

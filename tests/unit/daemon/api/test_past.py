@@ -149,6 +149,19 @@ async def test_what_differs_between_two_moments():
     assert (await witness.api.get(f"/shiplog/diff?from={moments[0]}&to={moments[0]}"))["differences"] == []
 
 
+async def test_objects_of_every_kind_differ():
+    witness = Witness()
+    await witness.whole_life()
+    told = await witness.api.get("/shiplog/diff?from=1")
+    found = {(each["kind"], each["name"], each["difference"]) for each in told["differences"]}
+    assert found >= {
+        ("container", "web", "added"),
+        ("image", BUSYBOX, "added"),
+        ("network", "host", "added"),
+        ("volume", "data", "added"),
+    }
+
+
 @pytest.mark.parametrize(
     ("query", "text"),
     [("from=5&to=4", "exchange them"), ("", "'from' is missing"), ("from=1&to=1000", "event 1000 is not in the log")],

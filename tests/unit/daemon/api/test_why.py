@@ -78,6 +78,18 @@ async def test_a_container_is_told_as_a_tree():
     assert answer["image"]["deeds"][0]["command"] == "image.create"
 
 
+async def test_objects_of_every_kind_have_reasons():
+    story = await told()
+    await story.predefined_networks()
+    await story.volume("data")
+    api = Api(story)
+    created = {
+        kind: [deed["command"] for deed in (await api.get(f"/shiplog/why?object={name}&kind={kind}"))["deeds"]][:1]
+        for kind, name in (("container", "web"), ("image", "busybox"), ("network", "bridge"), ("volume", "data"))
+    }
+    assert created == {kind: [f"{kind}.create"] for kind in created}
+
+
 async def test_the_past_knows_only_what_had_happened():
     story = await told()
     answer = await Api(story).get("/shiplog/why?object=web&at=5")
