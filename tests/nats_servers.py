@@ -1,13 +1,17 @@
 """NATS servers with JetStream for tests, alone or in a cluster; ended by pid, and nothing of them left afterwards."""
 
 import contextlib
+import functools
+import itertools
 import json
+import random
 import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import anyio
 import nats
@@ -15,6 +19,9 @@ from nats.aio.client import Client
 
 PROGRAM = shutil.which("nats-server") or "nats-server"
 ANY_PORT = -1
+ANSWER_S = 5.0  # who leads is asked anew after it
+PATIENCE_S = 150.0
+Found = TypeVar("Found")
 
 
 class NatsServer:
@@ -56,7 +63,7 @@ class NatsServer:
         """Until it listens."""
         assert self._process is not None
         path = self.directory / f"nats-server_{self._process.pid}.ports"
-        with anyio.fail_after(30):
+        with anyio.fail_after(PATIENCE_S):
             while self.port == ANY_PORT or not (self._surrounded_by or self._listens()):
                 assert self._process.poll() is None, (self.directory / "log").read_text()
                 with contextlib.suppress(FileNotFoundError, ValueError):
@@ -87,20 +94,25 @@ async def server(directory: Path, **keywords):
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on now."""
-    probes = [socket.socket() for _ in range(count)]
-    try:
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
-    finally:
-        for probe in probes:
-            probe.close()
+    """Ports that nobody listens on now, from below those that the kernel gives to whoever connects somewhere."""
+    lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    candidates = random.sample(range(lowest // 2, lowest), 100 * count)
+    return list(itertools.islice(filter(_is_free, candidates), count))
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 def cluster_members(directory: Path, size: int = 3) -> Iterator[NatsServer]:
     """Members of one cluster, not started."""
-    ports, routes = free_ports(size), free_ports(size)
+    ports = free_ports(2 * size)
+    ports, routes = ports[:size], ports[size:]
     listed = ", ".join(f'"nats://127.0.0.1:{route}"' for route in routes)
     for number in range(size):
         place = f"listen: 127.0.0.1:{routes[number]}, routes: [{listed}]"
@@ -110,14 +122,28 @@ def cluster_members(directory: Path, size: int = 3) -> Iterator[NatsServer]:
 
 @contextlib.asynccontextmanager
 async def connected(*urls: str):
-    """A client of its own, for looking at what arrived."""
-    client = Client()
-    await client.connect(list(urls), reconnect_time_wait=0, max_reconnect_attempts=-1, error_cb=_ignore)
+    """A client of its own, for looking at what arrived.
+
+    It goes with its server's connection: nats-py connects anew without closing what it had begun before, and the open
+    sockets fail the run that finds them.
+    """
+    client = await answered(lambda: _connect(urls))
     try:
         yield client
     finally:
-        client.options["allow_reconnect"] = False
         await client.close()
+
+
+async def _connect(urls: Sequence[str]) -> Client:
+    client = Client()
+    try:
+        await client.connect(
+            list(urls), allow_reconnect=False, max_reconnect_attempts=1, reconnect_time_wait=0, error_cb=_ignore
+        )
+    except BaseException:
+        await client.close()
+        raise
+    return client
 
 
 async def _ignore(error: Exception) -> None:
@@ -126,16 +152,21 @@ async def _ignore(error: Exception) -> None:
 
 async def stored_ids(client: Client, stream: str) -> list[str]:
     """The ids of all messages of a stream, in its order."""
-    context = client.jetstream(timeout=30)
-    with anyio.fail_after(60):
+    context = client.jetstream(timeout=ANSWER_S)
+    state = (await answered(lambda: context.stream_info(stream))).state
+    found = []
+    for sequence in range(state.first_seq, state.last_seq + 1):
+        message = await answered(functools.partial(context.get_msg, stream, sequence))
+        found.append((message.headers or {}).get("Nats-Msg-Id", ""))
+    return found
+
+
+async def answered(ask: Callable[[], Awaitable[Found]]) -> Found:
+    """Ask until there is an answer: a cluster without a leader is silent, or says that it can't tell."""
+    with anyio.fail_after(PATIENCE_S):
         while True:
             try:
-                state = (await context.stream_info(stream)).state
-                messages = [
-                    await context.get_msg(stream, seq=sequence)
-                    for sequence in range(state.first_seq, state.last_seq + 1)
-                ]
-                return [(message.headers or {}).get("Nats-Msg-Id", "") for message in messages]
+                return await ask()
             except (nats.errors.Error, OSError):
                 await anyio.sleep(0.1)
 

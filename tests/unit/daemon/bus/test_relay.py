@@ -16,7 +16,7 @@ from events.log import Append
 from events.memory_log import MemoryLog
 from events.messages.container import ContainerAccessed
 from tests.fakes.clock import SetClock
-from tests.nats_servers import cluster_members, connected, server, stored_ids
+from tests.nats_servers import ANSWER_S, PATIENCE_S, answered, cluster_members, connected, server, stored_ids
 
 CAUSE = Cause(actor=ENGINE, command_id="c", correlation_id="c")
 
@@ -36,7 +36,7 @@ async def relaying(log: MemoryLog, *urls: str):
         tasks.cancel_scope.cancel()
 
 
-async def until(holds, timeout_s: float = 60) -> None:
+async def until(holds, timeout_s: float = PATIENCE_S) -> None:
     with anyio.fail_after(timeout_s):
         while not holds():
             await anyio.sleep(0.02)
@@ -175,22 +175,26 @@ async def test_a_cluster_of_three_loses_its_leader(tmp_path):
             member.start()
         for member in members:
             await member.ready()
-        async with relaying(log, *urls) as relay, connected(*urls) as client:
+        async with relaying(log, *urls) as relay:
             await append(log, 100)
-            await until(lambda: relay.status().relayed == 100, 150)
-            info = await client.jetstream(timeout=30).stream_info(relay.stream)
+            await until(lambda: relay.status().relayed == 100)
+            async with connected(*urls) as client:
+                context = client.jetstream(timeout=ANSWER_S)
+                info = await answered(lambda: context.stream_info(relay.stream))  # its leader answers
             assert info.config.num_replicas == 3
             assert info.cluster is not None
-            leader = members[int((info.cluster.leader or "n0").removeprefix("n"))]
+            assert info.cluster.leader is not None
+            leader = members[int(info.cluster.leader.removeprefix("n"))]
             await append(log, 100)
             leader.kill()
             await append(log, 100)
-            await until(lambda: relay.status().relayed == 300, 150)
+            await until(lambda: relay.status().relayed == 300)
             leader.start()
             await leader.ready()
             await append(log, 100)
-            await until(lambda: relay.status().relayed == 400, 150)
-            assert await stored_ids(client, relay.stream) == expected(log, 400)
+            await until(lambda: relay.status().relayed == 400)
+            async with connected(*urls) as client:
+                assert await stored_ids(client, relay.stream) == expected(log, 400)
     finally:
         for member in members:
             member.kill()
