@@ -110,6 +110,12 @@ _LISTS: tuple[tuple[str, ...], ...] = (
     ("--volume", "-v", "Volume or directory to mount, as [SOURCE:]PATH[:ro]"),
     ("--volumes-from", "Container whose volumes are mounted too, as NAME[:ro]"),
 )
+_NAMES = {
+    "--link": completion.containers,
+    "--network": completion.networks,
+    "--volume": completion.volumes,
+    "--volumes-from": completion.containers,
+}
 
 
 def create_options(function: Decorated) -> Decorated:
@@ -122,7 +128,7 @@ def create_options(function: Decorated) -> Decorated:
     for *names, about in _SWITCHES:
         table.append(click.option(*names, is_flag=True, help=about))
     for *names, about in _LISTS:
-        table.append(click.option(*names, multiple=True, help=about))
+        table.append(click.option(*names, multiple=True, help=about, shell_complete=_NAMES.get(names[0])))
     table.append(
         click.option(
             "--pull",

@@ -23,6 +23,7 @@ ASKED = {
     "volume rm d": ["data"],
     "inspect ": ["bridge", "busybox:1", "busybox:latest", "data", "web"],
     "why d": ["data"],
+    "run -v data:/x --network br": ["bridge"],
     "--at 1200 start ": ["once"],
     "--context nowhere start ": [],
 }
