@@ -151,6 +151,7 @@ class Seed:
         self._point = self._recovery_point = ""
         self._recovery_s = 0.0
         self._lost = self._leaked = 0
+        self._taken: set[str] = set()  # names of containers that were removed for what a fault left of them
         self.wrong: list[str] = []
 
     def run(self) -> None:
@@ -254,6 +255,7 @@ class Seed:
         """What says that something of it is left behind takes that along when it goes."""
         for container in log.state.containers:
             if container.leftovers or container.status == "dead":
+                self._taken.add(container.name)
                 self._world.attempt("DELETE", f"/containers/{container.id}", force="1", v="1")
 
     def _check_confirmed(self, log: squaring.Log) -> None:
@@ -286,6 +288,8 @@ class Seed:
     def _check_ends(self, codes: dict[str, int], gone_s: float, back_s: float) -> None:
         """Containers that nobody touched: wait for their end and look whether it is told truly."""
         for name, code in codes.items():
+            if name in self._taken:
+                continue
             self._world.until(partial(self._has_ended, name), f"{name} has ended", PATIENCE_S)
             inspected = self._world.inspect(name)
             assert inspected is not None
