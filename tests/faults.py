@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from typing_extensions import override
 
-from tests.registries import Registry, listening
+from tests.registries import HttpServer, Registry
 
 _HOP = frozenset({"connection", "transfer-encoding", "content-length", "keep-alive"})
 
@@ -65,23 +65,15 @@ class FaultyProxy:
 
             do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = answer  # noqa: N815
 
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler, bind_and_activate=False)
-        self._server.socket.close()
-        self._server.socket = listening(namespace)
-        self._server.daemon_threads = True
-        self.address = f"127.0.0.1:{self._server.socket.getsockname()[1]}"
-        self._server.server_name, self._server.server_port = "127.0.0.1", self._server.socket.getsockname()[1]
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
-        self._thread.start()
+        self._server = HttpServer(namespace, Handler)
+        self.address = self._server.address
 
     def close(self) -> None:
         """Let go of everything that is held, and end."""
         for fault in self.faults:
             if fault.hold is not None:
                 fault.hold.set()
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join(10)
+        self._server.close()
 
     def clear(self) -> None:
         """No faults, no memory."""

@@ -3,11 +3,13 @@
 import gzip
 import hashlib
 import http.client
+import http.server
 import io
 import json
 import socket
 import subprocess
 import tarfile
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -40,6 +42,25 @@ def connected(namespace: str, port: int, host: str = "127.0.0.1") -> socket.sock
 def listening(namespace: str, host: str = "127.0.0.1") -> socket.socket:
     """A listening socket inside a network namespace, on a port that the kernel chooses."""
     return inside(f"/run/netns/{namespace}", lambda: socket.create_server((host, 0)))
+
+
+class HttpServer:
+    """Answers requests inside a network namespace, each in a thread, until it is closed."""
+
+    def __init__(self, namespace: str, handler: type[http.server.BaseHTTPRequestHandler]) -> None:
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler, bind_and_activate=False)
+        self._server.socket.close()
+        self._server.socket = listening(namespace)
+        self._server.daemon_threads = True
+        self.address = f"127.0.0.1:{self._server.socket.getsockname()[1]}"
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
+        self._thread.start()
+
+    def close(self) -> None:
+        """End it."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join(10)
 
 
 class Registry:

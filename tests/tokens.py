@@ -4,7 +4,6 @@ import base64
 import contextlib
 import http.server
 import json
-import threading
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.x509.oid import NameOID
 from typing_extensions import override
 
-from tests.registries import listening
+from tests.registries import HttpServer
 
 ISSUER, SERVICE = "test-issuer", "test-registry"
 USER, PASSWORD, REFRESH = "user", "secret", "refresh-of-user"
@@ -65,19 +64,12 @@ class TokenServer:
                     self.end_headers()
                     self.wfile.write(content)
 
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler, bind_and_activate=False)
-        self._server.socket.close()
-        self._server.socket = listening(namespace)
-        self._server.daemon_threads = True
-        self.realm = f"http://127.0.0.1:{self._server.socket.getsockname()[1]}/token"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
-        self._thread.start()
+        self._server = HttpServer(namespace, Handler)
+        self.realm = f"http://{self._server.address}/token"
 
     def close(self) -> None:
         """End."""
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join(10)
+        self._server.close()
 
     def settings(self) -> dict[str, Any]:
         """For the registry's configuration."""

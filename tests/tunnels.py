@@ -4,12 +4,11 @@ import base64
 import http.server
 import selectors
 import socket
-import threading
 
 import msgspec
 from typing_extensions import override
 
-from tests.registries import connected, listening
+from tests.registries import HttpServer, connected
 
 _IDLE_S = 30.0
 _BLOCK_BYTES = 65536
@@ -52,19 +51,12 @@ class TunnelProxy:
                     self.end_headers()
                     _pass_on(self.connection, there)
 
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler, bind_and_activate=False)
-        self._server.socket.close()
-        self._server.socket = listening(namespace)
-        self._server.daemon_threads = True
-        self.address = f"127.0.0.1:{self._server.socket.getsockname()[1]}"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
-        self._thread.start()
+        self._server = HttpServer(namespace, Handler)
+        self.address = self._server.address
 
     def close(self) -> None:
         """End it."""
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join(10)
+        self._server.close()
 
 
 def _pass_on(one: socket.socket, other: socket.socket) -> None:

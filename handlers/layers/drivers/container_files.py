@@ -20,6 +20,7 @@ from handlers.kernel.calls import attempt
 from handlers.kernel.processes import memory_file
 from handlers.layers.decide import container_cache_id
 from handlers.layers.drivers.files import Request
+from handlers.layers.drivers.pipe_blocks import BLOCK_BYTES, read_block
 from handlers.layers.ports import Change, Chunks, Extraction, PathStat, Subject, Tree
 
 LOGGER = logging.getLogger(__name__)
@@ -29,7 +30,6 @@ LIMIT_S = 3600.0  # for everything else: archives and trees of any size
 _END_LIMIT_S = 10.0
 _NAME_FILES = ("hostname", "hosts", "resolv.conf")
 _ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
-_BLOCK_BYTES = 1024 * 1024
 _TAIL_BYTES = 2000
 
 
@@ -152,7 +152,7 @@ class _Helper:
             output, sink = os.pipe2(os.O_CLOEXEC)
             try:
                 with suppress(OSError):  # more than the limit for users is root's alone, and only speed
-                    fcntl.fcntl(output, fcntl.F_SETPIPE_SZ, _BLOCK_BYTES)
+                    fcntl.fcntl(output, fcntl.F_SETPIPE_SZ, BLOCK_BYTES)
                 os.set_blocking(output, False)
                 process = await anyio.open_process(
                     program, stdin=source, stdout=sink, stderr=errors, env=_ENVIRONMENT, cwd="/"
@@ -169,7 +169,7 @@ class _Helper:
         """The program's first line. Raises what it says, or HelperDied."""
         said: list[bytes] = []
         while not said or b"\n" not in said[-1]:
-            block = await self._read()
+            block = await read_block(self._output)
             if not block:
                 raise await self._death()
             said.append(block)
@@ -187,7 +187,7 @@ class _Helper:
         if self._head:
             head, self._head = self._head, b""
             return head
-        block = await self._read()
+        block = await read_block(self._output)
         if block:
             return block
         death = await self._death() if await self._process.wait() != 0 else None
@@ -205,13 +205,6 @@ class _Helper:
             os.close(self._output)
             self._output = -1
         self._errors.close()
-
-    async def _read(self) -> bytes:
-        while True:
-            try:
-                return os.read(self._output, _BLOCK_BYTES)
-            except BlockingIOError:
-                await anyio.wait_readable(self._output)
 
     async def _death(self) -> HelperDied:
         with anyio.move_on_after(_END_LIMIT_S):

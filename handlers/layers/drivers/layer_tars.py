@@ -18,10 +18,10 @@ from events.envelope import Failure
 from events.errors import KINDS, SystemFailure
 from handlers.kernel.calls import attempt
 from handlers.layers.drivers.forks import Ended, Forks, warm
+from handlers.layers.drivers.pipe_blocks import BLOCK_BYTES, read_block
 from handlers.layers.drivers.skeletons import tar_size
 from handlers.layers.ports import Chunks, Origin
 
-_BLOCK_BYTES = 1024 * 1024
 _END_LIMIT_S = 60.0
 
 
@@ -97,7 +97,7 @@ class _Tar:
         with attempt("make a pipe"):
             output, sink = os.pipe2(os.O_CLOEXEC)
         with suppress(OSError):  # more than the limit for users is root's alone, and only speed
-            fcntl.fcntl(output, fcntl.F_SETPIPE_SZ, _BLOCK_BYTES)
+            fcntl.fcntl(output, fcntl.F_SETPIPE_SZ, BLOCK_BYTES)
         os.set_blocking(output, False)
         tar = cls(output, sink)
         request = Request(
@@ -114,7 +114,7 @@ class _Tar:
 
     async def __anext__(self) -> bytes:
         """Raises StopAsyncIteration after the last block, SystemFailure where it isn't the end."""
-        block = await self._read()
+        block = await read_block(self._output)
         if block:
             return block
         await self._ended.wait()
@@ -140,13 +140,6 @@ class _Tar:
         finally:
             os.close(self._sink)
             self._ended.set()
-
-    async def _read(self) -> bytes:
-        while True:
-            try:
-                return os.read(self._output, _BLOCK_BYTES)
-            except BlockingIOError:
-                await anyio.wait_readable(self._output)
 
 
 def _failure(ended: Ended | None) -> SystemFailure | None:
