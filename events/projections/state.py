@@ -50,7 +50,8 @@ class State:
 
     def key_owners(self) -> set[str]:
         """Objects that may have sealed values, as a keyring names them."""
-        return {f"container/{c.id}" for c in self.containers} | {f"volume/{volume.name}" for volume in self.volumes}
+        containers = {f"container/{c.id}" for c in self.containers}
+        return containers | {f"volume/{volume.name}" for volume in self.volumes if volume.options is not None}
 
     def capture(self) -> dict[str, dict[Any, Any]]:
         """Every table of every read model as it is now, by `<model>.<table>`; later events don't change them."""

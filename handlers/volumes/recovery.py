@@ -101,8 +101,14 @@ def _is_orphan(context: Context, driver: VolumeDriver, name: str) -> bool:
 async def _destroy_orphaned_keys(context: Context, turns: Turns) -> None:
     for owner in await context.keyring.owners(besides=context.state.key_owners()):
         name = owner.removeprefix(KEY_PREFIX)
-        if not owner.startswith(KEY_PREFIX) or context.state.volumes.get(name) is not None:
+        if not owner.startswith(KEY_PREFIX) or _needs_key(context, name):
             continue
         async with turns.of(name):  # a creation makes its key before it is known
-            if context.state.volumes.get(name) is None:
+            if not _needs_key(context, name):
                 await context.keyring.destroy(owner)
+
+
+def _needs_key(context: Context, name: str) -> bool:
+    """One without options may follow, under the same name, on one with them whose key was never destroyed."""
+    volume = context.state.volumes.get(name)
+    return volume is not None and volume.options is not None

@@ -124,6 +124,13 @@ async def test_keys_without_a_volume_are_destroyed(engine):
     assert await engine.keyring.owners() == ("container/other",)
 
 
+async def test_a_key_goes_though_its_name_was_given_to_a_volume_without_options(engine):
+    await engine(m.CreateVolume(name="again"))
+    await engine.keyring.seal("volume/again", b"x")  # its predecessor had options, and the key's destruction failed
+    await engine.restart()
+    assert await engine.keyring.owners() == ()
+
+
 async def test_one_stuck_volume_holds_up_nobody(engine):
     await engine(m.CreateVolume(name="fine"))
     await engine.append("volume/fine", m.VolumeRemoveRequested(name="fine"))
