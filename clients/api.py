@@ -16,7 +16,7 @@ from anyio.streams.stapled import StapledByteStream
 DEFAULT_HOST = "unix:///run/shiplog/shiplog.sock"
 CONNECT_TIMEOUT_S = 10.0
 ANSWER_TIMEOUT_S = 600.0  # until an answer's head: a command may take long
-CHUNK_BYTES = 65536
+CHUNK_BYTES = 256 * 1024  # as much as a socket holds: whoever reads much wakes less often
 CONTINUE, FAILED = 100, 400  # RFC 9110, 15
 
 Answer = TypeVar("Answer")

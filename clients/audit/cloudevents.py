@@ -28,28 +28,39 @@ class _Id(msgspec.Struct, frozen=True, kw_only=True):
 
 _heads = msgspec.json.Decoder(_Head)
 _ids = msgspec.json.Decoder(_Id)
-# `sequence` (20 digits, so that text sorts as numbers do) and `chainhash` are extension attributes
-_EVENT: Final = (
-    b'{"specversion":"1.0","id":"%b-%d","source":"/shiplog/%b","type":"dev.shiplog.%b,"subject":%b,"time":"%b",'
-    b'"datacontenttype":"application/json","sequence":"%020d","chainhash":"%b","data":%b}'
-)
 
 
 def encode(line: Line) -> bytes:
-    """A line as a CloudEvent: `id` is `<log>-<sequence>`, `subject` the stream, `data` the record as it is stored."""
+    """A line as a CloudEvent: `id` is `<log>-<sequence>`, `subject` the stream, `data` the record as it is stored.
+
+    `sequence` (20 digits, so that text sorts as numbers do) and `chainhash` are extension attributes.
+    """
     head = _heads.decode(line.record)
-    log = json_text(line.log)
-    return _EVENT % (
-        log,
-        line.sequence,
-        log,
-        bytes(head.type)[1:],
-        head.stream,
-        rfc3339(head.clock_ns).encode(),
-        line.sequence,
-        line.hash.encode(),
-        line.record,
+    identity, source = _log(line.log)
+    return b"".join(
+        (
+            identity,
+            b"%d" % line.sequence,
+            source,
+            bytes(head.type)[1:],
+            b',"subject":',
+            head.stream,
+            b',"time":"',
+            rfc3339(head.clock_ns).encode(),
+            b'","datacontenttype":"application/json","sequence":"%020d","chainhash":"' % line.sequence,
+            line.hash.encode(),
+            b'","data":',
+            line.record,
+            b"}",
+        )
     )
+
+
+@lru_cache(maxsize=64)
+def _log(log: str) -> tuple[bytes, bytes]:
+    """What stands before an event's sequence in its `id`, and between that and its type."""
+    name = json_text(log)
+    return b'{"specversion":"1.0","id":"%b-' % name, b'","source":"/shiplog/%b","type":"dev.shiplog.' % name
 
 
 @lru_cache(maxsize=64)

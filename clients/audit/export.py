@@ -10,12 +10,13 @@ from anyio import to_thread
 from clients.audit.formats import Format
 from clients.audit.sources import Source, check_same
 from clients.errors import SinkFailed, Unusable
+from clients.subscribe.file_sink import as_text
 from clients.subscribe.filters import Filters
 from clients.subscribe.position import Position
 from clients.subscribe.sinks import Sink
 from events.lines import Line
 
-WRITTEN_EVENTS: Final = 5000  # at once: a file is synced as often
+WRITTEN_EVENTS: Final = 1000  # at once: a file is synced as often; more would leave the processor's caches
 
 
 class Output(Protocol):
@@ -40,8 +41,7 @@ class StreamSink:
 
     async def write(self, lines: Sequence[Line]) -> None:
         """See `Sink`."""
-        content = b"".join([self._format.encode(line) + b"\n" for line in lines])
-        await to_thread.run_sync(self._send, content)
+        await to_thread.run_sync(self._send, as_text(self._format.encode, lines))
 
     def _send(self, content: bytes) -> None:
         try:

@@ -97,13 +97,6 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     name: str = "shiplog"
 
 
-class Resource(msgspec.Struct, frozen=True, kw_only=True):
-    """What it was about."""
-
-    uid: str
-    type: str
-
-
 class Request(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The client's own word."""
 
@@ -158,65 +151,76 @@ class _Cause(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class _Record(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """What of a record is told."""
+    """What of a record is told; the stream is left as JSON."""
 
     clock_ns: int
-    stream: str
+    stream: msgspec.Raw
     type: str
     cause: _Cause
+
+
+class _Failed(msgspec.Struct, frozen=True, kw_only=True):
+    """What of a record only failures tell."""
+
     data: msgspec.Raw
 
 
 class _Common(msgspec.Struct, frozen=True):
-    """Fields that many events have in common, as JSON: an Activity without its last brace, `api` without its end."""
+    """What events of one type, caller and reason have in common, as JSON up to where each has something of its own."""
 
     activity: bytes
     api: bytes
     event_code: bytes
+    is_failure: bool
 
 
 _records = msgspec.json.Decoder(_Record)
+_failed = msgspec.json.Decoder(_Failed)
 _reasons = msgspec.json.Decoder(_Reason)
 _known = msgspec.json.Decoder(_Known)
 _encoder = msgspec.json.Encoder()
 _PRODUCT: Final = _encoder.encode(Product())
 _SERVICE: Final = _encoder.encode(Service())
-_OWN: Final = (
-    b'%b%b,"time":%d%b,"request":{"uid":%b}},"metadata":{"version":"1.3.0","product":%b,"uid":"%b-%d","log_name":"%b",'
-    b'"sequence":%d%b,"correlation_uid":%b},"unmapped":{"record":%b,"hash":"%b"}}'
-)
+_NO_REASON, _NO_REQUEST = b"{}", b'""'
 
 
 def encode(line: Line) -> bytes:
     """A line as an API Activity; what OCSF has no place for (secrets sealed) and the chain's hash are in `unmapped`."""
     record = _records.decode(line.record)
     cause = record.cause
-    is_failure = told_by(record.type).outcome in (FAILED, REFUSED)
-    common = _common(record.type, bytes(cause.actor), bytes(record.data) if is_failure else b"{}")
-    log, sequence, request = json_text(line.log), line.sequence, bytes(cause.command_id)
-    return _OWN % (
-        common.activity,
-        _resources(record.stream),
-        record.clock_ns // _MILLISECOND_NS,
-        common.api,
-        request if request != b'""' else b'"event-%d"' % sequence,
-        _PRODUCT,
-        log,
-        sequence,
-        log,
-        sequence,
-        common.event_code,
-        cause.correlation_id,
-        line.record,
-        line.hash.encode(),
+    common = _common(record.type, bytes(cause.actor), _NO_REASON)
+    if common.is_failure:
+        common = _common(record.type, bytes(cause.actor), bytes(_failed.decode(line.record).data))
+    kind, _, key = bytes(record.stream)[1:-1].partition(b"/")
+    identity, name = _log(line.log)
+    sequence, request = b"%d" % line.sequence, bytes(cause.command_id)
+    return b"".join(
+        (
+            common.activity,
+            b',"resources":[{"uid":"%b","type":"%b"}],"time":%d' % (key, kind, record.clock_ns // _MILLISECOND_NS),
+            common.api,
+            request if request != _NO_REQUEST else b'"event-%b"' % sequence,
+            identity,
+            sequence,
+            name,
+            sequence,
+            common.event_code,
+            cause.correlation_id,
+            b'},"unmapped":{"record":',
+            line.record,
+            b',"hash":"',
+            line.hash.encode(),
+            b'"}}',
+        )
     )
 
 
-@lru_cache(maxsize=4096)
-def _resources(stream: str) -> bytes:
-    """The field: events of an object lie close together."""
-    kind, _, key = stream.partition("/")
-    return b',"resources":[%b]' % _encoder.encode(Resource(uid=key, type=kind))
+@lru_cache(maxsize=64)
+def _log(log: str) -> tuple[bytes, bytes]:
+    """What stands before an event's sequence in its `uid`, and between that and its `sequence`."""
+    name = json_text(log)
+    identity = b'}},"metadata":{"version":"1.3.0","product":%b,"uid":"%b-' % (_PRODUCT, name)
+    return identity, b'","log_name":"%b","sequence":' % name
 
 
 @lru_cache(maxsize=4096)
@@ -242,8 +246,9 @@ def _common(tag: str, actor: bytes, reasons: bytes) -> _Common:
     )
     return _Common(
         activity=_encoder.encode(activity)[:-1],
-        api=b',"api":{"operation":%b,"service":%b' % (_encoder.encode(operation), _SERVICE),
-        event_code=b',"event_code":%b' % _encoder.encode(tag),
+        api=b',"api":{"operation":%b,"service":%b,"request":{"uid":' % (_encoder.encode(operation), _SERVICE),
+        event_code=b',"event_code":%b,"correlation_uid":' % _encoder.encode(tag),
+        is_failure=status_id == _FAILURE,
     )
 
 

@@ -24,12 +24,13 @@ Decode = Callable[[bytes], Position]
 
 def as_line(line: Line) -> bytes:
     """A line as the engine sent it, without its end."""
-    return b'{"log":"%b","sequence":%d,"hash":"%b","record":%b}' % (
-        line.log.encode(),
-        line.sequence,
-        line.hash.encode(),
-        line.record,
-    )
+    head = b'{"log":"%b","sequence":%d,"hash":"%b","record":' % (line.log.encode(), line.sequence, line.hash.encode())
+    return b"".join((head, line.record, b"}"))
+
+
+def as_text(encode: Encode, lines: Sequence[Line]) -> bytes:
+    """Lines as a file has them, each with its end."""
+    return b"\n".join([*map(encode, lines), b""])
 
 
 def position_of_line(content: bytes) -> Position:
@@ -98,13 +99,9 @@ class FileSink:
 
     async def write(self, lines: Sequence[Line]) -> None:
         """See `Sink`."""
-        content = bytearray()
-        for line in lines:
-            content += self._encode(line)
-            content += b"\n"
-        await to_thread.run_sync(self._append, content)
+        await to_thread.run_sync(self._append, as_text(self._encode, lines))
 
-    def _append(self, content: bytearray) -> None:
+    def _append(self, content: bytes) -> None:
         before = os.lseek(self._descriptor, 0, os.SEEK_END)
         try:
             left = memoryview(content)

@@ -134,6 +134,20 @@ async def test_ocsf_words():
     assert (asked["status"], asked["actor"]) == ("Requested", {"app_name": "shiplogd (engine)"})
 
 
+async def test_ocsf_of_any_object_and_of_what_no_command_led_to():
+    log = MemoryLog(SetClock())
+    for stream in ("engine", 'volume/a"b\\c/d \u00e9\u2028'):
+        cause = Cause(actor=ENGINE, command_id="", correlation_id="")
+        event = c.ContainerStartRequested(container_id="a", run=1)
+        await log.append((Append(stream=stream, events=(event,)),), cause=cause)
+    engine, volume = (
+        json.loads(FORMATS["ocsf"].encode(read_line(line))) for line in lines(log.id, await log.stored(0, 9))
+    )
+    assert engine["resources"] == [{"uid": "", "type": "engine"}]
+    assert volume["resources"] == [{"uid": 'a"b\\c/d \u00e9\u2028', "type": "volume"}]
+    assert [told["api"]["request"]["uid"] for told in (engine, volume)] == ["event-1", "event-2"]
+
+
 async def test_positions_are_found_again_in_every_format():
     for line in (await every_event())[:5]:
         for form in FORMATS.values():
