@@ -21,6 +21,7 @@ from typing_extensions import override
 from events.errors import SystemFailure
 from handlers.kernel import mounts
 from handlers.kernel.calls import attempt
+from handlers.kernel.spreading import spread_subdirectories
 from handlers.kernel.threads import run_long
 from handlers.kernel.trees import delete_tree
 from handlers.layers.drivers.depth import check_depth
@@ -137,6 +138,7 @@ class Stacked(ABC):
         with attempt(f"make {self._root}"):
             self._root.mkdir(parents=True, exist_ok=True, mode=0o710)
             self._root = self._root.resolve()
+            spread_subdirectories(self._root)
         self._is_bound = mounts.make_private(str(self._root))
 
     def _make(self, cache_id: str) -> None:

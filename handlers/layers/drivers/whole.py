@@ -12,6 +12,7 @@ import anyio
 from anyio.to_thread import run_sync
 
 from handlers.kernel.calls import attempt
+from handlers.kernel.spreading import spread_subdirectories
 from handlers.kernel.threads import run_long
 from handlers.layers.drivers.depth import check_depth
 from handlers.layers.drivers.unpacking import unpack
@@ -133,3 +134,4 @@ class WholeTrees(ABC):
             self._root.mkdir(parents=True, exist_ok=True, mode=0o710)
             (self._root / SKELETONS).mkdir(exist_ok=True, mode=0o700)
             self._root = self._root.resolve()
+            spread_subdirectories(self._root)
