@@ -21,9 +21,9 @@ from handlers.kernel.pidfd import ProcessHandle
 from handlers.kernel.readiness import wait_any
 
 BLOCK_BYTES = 256 * 1024
+BREATH_S = 0.005  # who writes all the time is looked at no more often
 _TAIL_BLOCK_BYTES = 64 * 1024
 _UNWATCHED_POLL_S = 0.1
-_BREATH_S = 0.005  # who writes all the time is looked at no more often
 _NOBODY = 1 << 62
 
 
@@ -104,7 +104,7 @@ class OutputFiles:
                 if monitor is None:
                     break
                 if size:
-                    monitor = await _ended_within(_BREATH_S, monitor)
+                    monitor = await _ended_within(BREATH_S, monitor)
                     continue
                 monitor = await _until_more(watch, monitor, _seconds_left(query, self._time))
                 if _seconds_left(query, self._time) == 0:
