@@ -52,9 +52,7 @@ def root_of(command_id: str) -> str:
 
 def deeds(recorded: Iterable[Recorded]) -> tuple[Deed, ...]:
     """Trees of commands from events in the log's order."""
-    groups: defaultdict[str, list[Recorded]] = defaultdict(list)
-    for each in recorded:
-        groups[each.cause.command_id or f"event-{each.sequence}"].append(each)
+    groups = _groups(recorded)
     owner = {each.sequence: key for key, events in groups.items() for each in events}
     children: defaultdict[str, list[str]] = defaultdict(list)
     for key, events in groups.items():
@@ -64,6 +62,20 @@ def deeds(recorded: Iterable[Recorded]) -> tuple[Deed, ...]:
         return _deed(key, groups[key], tuple(grown(child) for child in children.get(key, ())))
 
     return tuple(grown(key) for key in children[""])
+
+
+def _groups(recorded: Iterable[Recorded]) -> dict[str, list[Recorded]]:
+    """Events by command; what one step of a command began and another one ended belongs to the first."""
+    groups: defaultdict[str, list[Recorded]] = defaultdict(list)
+    begun: dict[tuple[str, str, str], str] = {}
+    for each in recorded:
+        key = each.cause.command_id or f"event-{each.sequence}"
+        told = told_by(each.event.TYPE)
+        matter = (root_of(key), each.stream, told.command)
+        if told.outcome == REQUESTED:
+            begun[matter] = key
+        groups[key if told.outcome == REQUESTED else begun.pop(matter, key)].append(each)
+    return groups
 
 
 def _parent(key: str, first: Recorded, known: Iterable[str], owner: dict[int, str]) -> str:
