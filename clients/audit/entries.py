@@ -130,6 +130,8 @@ class _Open:
     def entry(self, names: dict[str, str]) -> Entry:
         """What is known of it now."""
         first = self.first
+        noun = self.command.partition(".")[0]
+        streams = sorted(self.streams, key=lambda stream: not stream.startswith(f"{noun}/"))
         return Entry(
             first=first.sequence,
             last=self.last.sequence,
@@ -139,8 +141,8 @@ class _Open:
             command=self.command,
             command_id=root_of(first.cause.command_id) or f"event-{first.sequence}",
             correlation_id=first.cause.correlation_id,
-            objects=tuple(self.streams),
-            names=tuple(dict.fromkeys(names[stream] for stream in self.streams if stream in names)),
+            objects=tuple(streams),
+            names=tuple(dict.fromkeys(names[stream] for stream in streams if stream in names)),
             outcome=REQUESTED if self.intents and self.outcome == DONE else self.outcome,
             reason=self.reason,
         )

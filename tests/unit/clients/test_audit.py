@@ -324,6 +324,7 @@ async def history() -> list[Line]:
     failed = c.ContainerStartFailed(container_id="a", exit_code=127, error="no such file")
     await tell(BOB, "bad", web, c.ContainerStartRequested(container_id="a", run=2))
     await tell(BOB, "bad", web, failed, reply=b"{}")
+    await tell(ENGINE, "p.1", "image/sha256:1", EVENTS["image.released"](image_id="1", container_id="a"))
     await tell(ENGINE, "p", web, c.ContainerDied(container_id="a", exit_code=0, run_s=1))
     await tell(ANN, "stop", web, c.ContainerStopRequested(container_id="a", timeout_s=1, signal=15))
     return [read_line(line) for line in lines(log.id, await log.stored(0, 100))]
@@ -349,6 +350,7 @@ async def test_an_entry_for_every_command():
     start = found[1]
     assert (start.first, start.last, start.caller) == (2, 4, ANN)
     assert start.objects == ("container/" + "a" * 64, "image/sha256:1")
+    assert found[4].objects == start.objects  # what the command is about comes first, whatever happened first
     assert start.names == ("web",)
     assert [entry.reason for entry in found[2:4]] == ["taken", "no such file"]
 
@@ -359,9 +361,9 @@ async def test_an_entry_for_every_command():
         (Wanted(callers=("CN=bob",)), [5, 6]),
         (Wanted(callers=("docker",), commands=("start",)), [2]),
         (Wanted(outcomes=("failed", "refused")), [5, 6]),
-        (Wanted(objects=("web",), commands=("container.st*",)), [2, 6, 9]),
-        (Wanted(objects=("a" * 12,), outcomes=("requested",)), [9]),
-        (Wanted(objects=("image/sha256:1",)), [2]),
+        (Wanted(objects=("web",), commands=("container.st*",)), [2, 6, 10]),
+        (Wanted(objects=("a" * 12,), outcomes=("requested",)), [10]),
+        (Wanted(objects=("image/sha256:1",)), [2, 8]),
         (Wanted(callers=("nobody",)), []),
     ],
 )
