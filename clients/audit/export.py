@@ -1,7 +1,7 @@
 """The log in the formats of others, resumable by sequence, to a file, a stream or a NATS subject."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Final, Protocol
 
 import anyio
@@ -10,13 +10,14 @@ from anyio import to_thread
 from clients.audit.formats import Format
 from clients.audit.sources import Source, check_same
 from clients.errors import SinkFailed, Unusable
-from clients.subscribe.file_sink import as_text
+from clients.subscribe.file_sink import texts
 from clients.subscribe.filters import Filters
 from clients.subscribe.position import Position
 from clients.subscribe.sinks import Sink
 from events.lines import Line
 
-WRITTEN_EVENTS: Final = 1000  # at once: a file is synced as often; more would leave the processor's caches
+HANDED_EVENTS: Final = 1000  # at once: what is written soon is still in the processor's caches
+WAITING: Final = 8  # so often, while a sink is slow: it takes them together, a file is synced the less
 
 
 class Output(Protocol):
@@ -41,7 +42,8 @@ class StreamSink:
 
     async def write(self, lines: Sequence[Line]) -> None:
         """See `Sink`."""
-        await to_thread.run_sync(self._send, as_text(self._format.encode, lines))
+        for text in texts(self._format.encode, lines):
+            await to_thread.run_sync(self._send, text)
 
     def _send(self, content: bytes) -> None:
         try:
@@ -71,7 +73,7 @@ async def export(
         async for batch in source.batches(after, end):
             wanted += chosen.wanted(batch)
             after = batch[-1].sequence
-            if len(wanted) >= WRITTEN_EVENTS:
+            if len(wanted) >= HANDED_EVENTS:
                 await write(wanted)
                 wanted = []
         if wanted:
@@ -81,12 +83,15 @@ async def export(
 
 @asynccontextmanager
 async def _beside(sink: Sink) -> AsyncIterator[Callable[[list[Line]], Awaitable[None]]]:
-    """Yields what hands lines to the sink and returns once it has begun with them: the next ones are read meanwhile."""
-    hand, take = anyio.create_memory_object_stream[list[Line]](0)
+    """Yields what hands lines to the sink: while it is at work with some the next ones are read."""
+    hand, take = anyio.create_memory_object_stream[list[Line]](WAITING)
 
     async def write_all() -> None:
         async with take:
             async for lines in take:
+                with suppress(anyio.WouldBlock, anyio.EndOfStream):
+                    while True:
+                        lines += take.receive_nowait()
                 await sink.write(lines)
 
     try:

@@ -2,7 +2,7 @@
 
 import fcntl
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +17,7 @@ from events.lines import Line, read_line
 
 _MODE: Final = 0o600
 _BLOCK_BYTES: Final = 64 * 1024
+_TEXT_EVENTS: Final = 1000
 
 Encode = Callable[[Line], bytes]
 Decode = Callable[[bytes], Position]
@@ -28,9 +29,10 @@ def as_line(line: Line) -> bytes:
     return b"".join((head, line.record, b"}"))
 
 
-def as_text(encode: Encode, lines: Sequence[Line]) -> bytes:
-    """Lines as a file has them, each with its end."""
-    return b"\n".join([*map(encode, lines), b""])
+def texts(encode: Encode, lines: Sequence[Line]) -> Iterator[bytes]:
+    """Lines as a file has them, each with its end: so many at a time that they are written while caches hold them."""
+    for start in range(0, len(lines), _TEXT_EVENTS):
+        yield b"\n".join([*map(encode, lines[start : start + _TEXT_EVENTS]), b""])
 
 
 def position_of_line(content: bytes) -> Position:
@@ -99,21 +101,22 @@ class FileSink:
 
     async def write(self, lines: Sequence[Line]) -> None:
         """See `Sink`."""
-        await to_thread.run_sync(self._append, as_text(self._encode, lines))
-
-    def _append(self, content: bytes) -> None:
         before = os.lseek(self._descriptor, 0, os.SEEK_END)
         try:
-            left = memoryview(content)
-            while left:
-                left = left[os.write(self._descriptor, left) :]
-            os.fsync(self._descriptor)
+            for text in texts(self._encode, lines):
+                await to_thread.run_sync(self._append, text)
+            await to_thread.run_sync(os.fsync, self._descriptor)
         except OSError as error:
             with suppress(OSError):  # what stays torn is cut off at the next start
                 os.ftruncate(self._descriptor, before)
             raise SinkFailed(
                 f"{self._path} can't be written ({error.strerror}): see to that and go on, the position is kept"
             ) from error
+
+    def _append(self, content: bytes) -> None:
+        left = memoryview(content)
+        while left:
+            left = left[os.write(self._descriptor, left) :]
 
 
 def _begins_like_json(descriptor: int, path: Path) -> None:

@@ -3,18 +3,21 @@
 import io
 import json
 import shutil
+from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 
+import anyio
 import fastjsonschema
 import msgspec
 import pytest
+from anyio import wait_all_tasks_blocked
 from cloudevents.core.formats.json import JSONFormat
 from cloudevents.core.v1.event import CloudEvent
 from ocsf.v1_3_0.events import ApiActivity
 from pydantic import BaseModel
 
 from clients.audit.entries import Entry, Wanted, entries
-from clients.audit.export import StreamSink, export
+from clients.audit.export import HANDED_EVENTS, WAITING, StreamSink, export
 from clients.audit.formats import FORMATS, format_named
 from clients.audit.nats_sink import nats_sink
 from clients.audit.sources import open_source
@@ -283,6 +286,48 @@ async def test_an_export_to_a_stream_with_filters(tmp_path):
 
         with full_disk() as full, pytest.raises(SinkFailed, match="No space left"):
             await export(source, StreamSink(full, FORMATS["jsonl"]))
+
+
+class Pages:
+    """A source that counts what is read of it."""
+
+    log, last = "a", 40 * HANDED_EVENTS
+
+    def __init__(self) -> None:
+        self.read = 0
+
+    async def batches(self, after: int = 0, last: int | None = None) -> AsyncGenerator[list[Line]]:
+        for first in range(after + 1, (last or self.last) + 1, HANDED_EVENTS):
+            self.read += 1
+            numbers = range(first, first + HANDED_EVENTS)
+            yield [Line(log=self.log, sequence=number, hash="", record=msgspec.Raw(b"")) for number in numbers]
+
+
+class HeldSink:
+    """Takes nothing until it is let."""
+
+    def __init__(self) -> None:
+        self.let = anyio.Event()
+        self.taken: list[list[int]] = []
+
+    async def position(self) -> None:
+        return None
+
+    async def write(self, lines: Sequence[Line]) -> None:
+        self.taken.append([line.sequence for line in lines])
+        await self.let.wait()
+
+
+async def test_a_slow_sink_takes_what_was_read_meanwhile_together_and_that_is_bounded():
+    source, sink = Pages(), HeldSink()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(export, source, sink)
+        await wait_all_tasks_blocked()
+        assert [len(each) for each in sink.taken] == [HANDED_EVENTS]
+        assert source.read == 1 + WAITING + 1
+        sink.let.set()
+    assert len(sink.taken[1]) == (WAITING + 1) * HANDED_EVENTS
+    assert [number for each in sink.taken for number in each] == list(range(1, source.last + 1))
 
 
 async def test_an_export_to_a_nats_subject(tmp_path):

@@ -1,6 +1,9 @@
 """Subscribers: every event once over restarts, positions kept with the output, sinks that fail."""
 
 import os
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import anyio
@@ -9,7 +12,7 @@ import pytest
 
 from clients.api import ApiError, EngineUnreachable
 from clients.errors import LogChanged, SinkFailed, Unusable
-from clients.subscribe.file_sink import FileSink
+from clients.subscribe.file_sink import FileSink, as_line
 from clients.subscribe.filters import Filters, is_caller, is_object
 from clients.subscribe.position import Position, read_position, write_position
 from clients.subscribe.sinks import deliver
@@ -17,6 +20,7 @@ from clients.subscribe.subscriber import Subscriber
 from clients.subscribe.webhook import WebhookSink
 from daemon.http.messages import Answer, Request, Response
 from events.envelope import Actor
+from events.lines import Line
 from tests.unit.clients.served import served
 from tests.unit.daemon.http.serving import route, serving
 
@@ -213,6 +217,30 @@ async def test_a_full_disk_keeps_what_is_whole(tmp_path):
             sink._descriptor = kept
             os.close(broken)
         assert sequences(path) == [1, 2, 3]
+
+
+async def test_a_file_that_can_not_grow_takes_nothing_of_many_lines(tmp_path):
+    path = tmp_path / "out"
+    lines = [Line(log="a", sequence=number, hash="0", record=msgspec.Raw(b"{}")) for number in range(1, 4000)]
+    with FileSink(path) as sink:
+        await sink.write(lines[:3])
+        before = path.read_bytes()
+        with largest_file(len(as_line(lines[1000])) * 2500), pytest.raises(SinkFailed, match="File too large"):
+            await sink.write(lines[3:])
+        assert path.read_bytes() == before
+        await sink.write(lines[3:])
+    assert sequences(path) == list(range(1, 4000))
+
+
+@contextmanager
+def largest_file(size_bytes: int) -> Iterator[None]:
+    """This process can't write beyond."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 async def test_a_webhook_gets_each_event_until_it_takes_it(tmp_path):
