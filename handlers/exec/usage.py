@@ -30,7 +30,10 @@ class Cpu(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Memory(msgspec.Struct, frozen=True, kw_only=True):
-    """Bytes; `stats` as the kernel's memory.stat has them. `peak` and `failures` are known to cgroup v1 alone."""
+    """Bytes; `stats` as the kernel's memory.stat has them. `peak` is known to cgroup v1 alone.
+
+    `failures`: how often the limit was met (v1), or how often there was nothing left to reclaim either (v2).
+    """
 
     usage: int = 0
     peak: int = 0
@@ -128,7 +131,8 @@ def memory(read: ReadFile, host: Host, version: int) -> Memory:
     if version == 2:
         limit = _number(read("memory", "memory.max"), _UNLIMITED)
         usage = _number(read("memory", "memory.current"))
-        return Memory(usage=usage, limit=min(limit, host.memory_bytes), stats=stats)
+        failures = _pairs(read("memory", "memory.events")).get("oom", 0)
+        return Memory(usage=usage, failures=failures, limit=min(limit, host.memory_bytes), stats=stats)
     return Memory(
         usage=_number(read("memory", "memory.usage_in_bytes")),
         peak=_number(read("memory", "memory.max_usage_in_bytes")),

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from handlers.kernel import cgroups
 from tests.clients.options import created, refusal, run
 from tests.clients.raw import RawClient
 
@@ -113,6 +114,19 @@ def test_control_groups_private_and_of_the_host(engine):
     assert first != own("cgroup")
     assert [line for line in groups if line.endswith(":/")]
     assert run(engine, "--cgroupns", "host", script="readlink /proc/self/ns/cgroup") == own("cgroup")
+
+
+def test_control_groups_of_who_does_not_say(engine):
+    """Private with version 2 unless privileged, the host's with version 1."""
+    script = "readlink /proc/self/ns/cgroup"
+    is_private = cgroups.version(cgroups.hierarchies()) == 2
+    assert (run(engine, script=script) != own("cgroup")) is is_private
+    assert run(engine, "--privileged", script=script) == own("cgroup")
+    if is_private:
+        assert run(engine, script="cat /proc/self/cgroup; ls /sys/fs/cgroup/cgroup.events").splitlines() == [
+            "0::/",
+            "/sys/fs/cgroup/cgroup.events",  # which the root of the host doesn't have
+        ]
 
 
 def test_a_control_group_that_is_shared(engine, client):

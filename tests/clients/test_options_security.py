@@ -195,6 +195,17 @@ def test_rules_of_devices(engine, device):
     assert run(engine, "--device-cgroup-rule", f"c {numbers} rw", script=script) == "opened"
 
 
+def test_an_update_leaves_devices_as_they_were(engine, device):
+    path, numbers = device
+    engine.docker("run", "-d", "--name", "has", "--device", path, "busybox", "sleep", "600")
+    engine.docker("run", "-d", "--name", "lacks", "busybox", "sleep", "600")
+    engine.docker("update", "--memory", "64m", "--memory-swap", "64m", "has", "lacks")
+    script = f"mknod /tmp/x c {numbers.replace(':', ' ')}; {opens('/tmp/x', '<>')}"
+    assert engine.out("exec", "has", "sh", "-c", script) == "opened"
+    assert engine.out("exec", "lacks", "sh", "-c", script) == "refused"
+    engine.docker("rm", "-f", "has", "lacks")
+
+
 @pytest.mark.parametrize(
     ("options", "status", "text"),
     [

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from handlers.kernel import cgroups
 from tests.clients.raw import RawClient, dial, read_all, status_of
 from tests.engines import wait_until
 
@@ -124,6 +125,21 @@ def test_one_sample_and_two(engine):
         assert two["cpu_stats"]["cpu_usage"]["total_usage"] > two["precpu_stats"]["cpu_usage"]["total_usage"] > 0
         assert two["cpu_stats"]["system_cpu_usage"] > two["precpu_stats"]["system_cpu_usage"] > 0
         assert client.ask("GET", "/v1.51/containers/web/stats?one-shot=1").status == 400
+
+
+def test_memory_that_could_not_be_had_is_counted(engine):
+    script = "dd if=/dev/zero of=/dev/null bs=64M count=1; sleep 1000"
+    options = ("-m", "16m", "--memory-swap", "32m")  # v1 counts apart what fails by the limit with swap
+    engine.docker("run", "-d", "--name", "web", *options, "busybox", "sh", "-c", script)
+    with RawClient(engine.socket) as client:
+
+        def memory() -> Any:
+            return stats(client, "web", "stream=0&one-shot=1")["memory_stats"]
+
+        wait_until(lambda: memory().get("failcnt", 0) > 0, "what failed is counted", PATIENCE_S)
+        assert ("max_usage" in memory()) is (cgroups.version(cgroups.hierarchies()) == 1)
+    engine.docker("stop", "-t", "0", "web")
+    assert engine.inspect("web")["State"]["OOMKilled"] is True
 
 
 def test_what_does_not_run_uses_nothing(engine):

@@ -26,6 +26,7 @@ V2 = {
     ("cpu", "cpu.stat"): "usage_usec 5\nuser_usec 3\nsystem_usec 2\nnr_periods 1\nnr_throttled 1\nthrottled_usec 4\n",
     ("memory", "memory.current"): "4096\n",
     ("memory", "memory.max"): "max\n",
+    ("memory", "memory.events"): "low 0\nhigh 0\nmax 9\noom 4\noom_kill 2\noom_group_kill 0\n",
     ("memory", "memory.stat"): "anon 1\nfile 2\n",
     ("io", "io.stat"): "8:16 rbytes=512 wbytes=1024 rios=1 wios=2 dbytes=0 dios=0\n",
     ("pids", "pids.current"): "1\n",
@@ -59,6 +60,7 @@ def test_version_2():
     assert (cpu.total_ns, cpu.user_ns, cpu.kernel_ns, cpu.throttled_ns, cpu.per_cpu_ns) == (5000, 3000, 2000, 4000, ())
     memory = usage.memory(read, HOST, 2)
     assert (memory.usage, memory.limit, memory.stats) == (4096, HOST.memory_bytes, {"anon": 1, "file": 2})
+    assert (memory.peak, memory.failures) == (0, 4)
     block = usage.block(read, 2)
     assert block.io_service_bytes == (
         BlockCounter(major=8, minor=16, operation="read", value=512),
