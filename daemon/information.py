@@ -12,6 +12,8 @@ from daemon.tools import Tools
 from handlers.exec.host_facts import HostFacts
 
 _GO_NAMES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386", "ppc64le": "ppc64le"}
+_THROTTLES_V1 = tuple(f"blkio throttle.{way}_device" for way in ("read_bps", "write_bps", "read_iops", "write_iops"))
+_THROTTLES_V2 = tuple(f"io.max ({way})" for way in ("rbps", "wbps", "riops", "wiops"))
 
 
 def collect(
@@ -113,6 +115,27 @@ def warnings(configuration: Configuration, facts: HostFacts) -> tuple[str, ...]:
         for address in configuration.hosts
         if address.startswith("tcp://") and configuration.tls is None
     ]
-    if not facts.swap_limit:
-        found.append("WARNING: No swap limit support")
-    return tuple(found)
+    return (*found, *limits_missing(facts))
+
+
+def limits_missing(facts: HostFacts) -> tuple[str, ...]:
+    """What the host's control groups can't limit.
+
+    Nothing is said of what a whole version lacks, as nobody can do anything about it: weights of block devices in
+    version 1, switching the OOM killer off in version 2.
+    """
+    can, unified = capabilities(facts), facts.cgroup_version == 2
+    throttles = _THROTTLES_V2 if unified else _THROTTLES_V1
+    lacking = {
+        "memory limit": not can.memory_limit,
+        "swap limit": not can.swap_limit,
+        "oom kill disable": not can.oom_kill_disable and not unified,
+        "cpu cfs quota": not can.cpu_quota,
+        "cpu cfs period": not can.cpu_period,
+        "cpu shares": not can.cpu_shares,
+        "cpuset": not can.cpu_set,
+        "io.weight": not facts.blkio_weight and unified,
+        "io.weight (per device)": not facts.blkio_weight_device and unified,
+        **dict.fromkeys(throttles, "blkio" not in facts.controllers),
+    }
+    return tuple(f"WARNING: No {limit} support" for limit, is_missing in lacking.items() if is_missing)
