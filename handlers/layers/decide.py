@@ -101,6 +101,11 @@ def remove(layer: Layer) -> Append:
     return Append(stream=stream(layer.chain_id), events=(event,), expected=layer.version)
 
 
+def removed(layer: Layer) -> Append:
+    """Nothing of it is left."""
+    return Append(stream=stream(layer.chain_id), events=(m.LayerRemoved(chain_id=layer.chain_id),))
+
+
 def lineage(layers: Layers, chain: str, driver: str) -> tuple[str, ...]:
     """Cache ids of a layer and what is below it, top first; none for "".
 

@@ -178,8 +178,11 @@ class GraphDriver(Protocol):
     async def unmount(self, cache_id: str) -> None:
         """Undo `mount`."""
 
-    async def remove(self, cache_id: str) -> None:
-        """Unmount and delete a layer with all that is in it. Layers that stand on it should be gone."""
+    async def remove(self, *cache_ids: str) -> None:
+        """Unmount and delete layers with all that is in them, one before those that it stands on.
+
+        Layers that stand on them should be gone, or among them.
+        """
 
     async def tree(self, cache_id: str, lineage: Sequence[str]) -> Tree:
         """Where a read-write layer is. What has to be mounted to be seen is, and stays until `unmount` or `remove`."""

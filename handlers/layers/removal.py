@@ -1,12 +1,13 @@
 """ReleaseLayers and everything that takes layers away; without it disks would only fill."""
 
+import logging
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 
 import anyio
 
-from events.errors import DeadlineExceeded
+from events.errors import DeadlineExceeded, EngineError
 from events.log import VersionConflict
 from events.messages import layer as m
 from events.projections.layers import Layer
@@ -16,6 +17,7 @@ from handlers.layers.ports import GraphDriver
 from handlers.together import together
 from handlers.turns import Turns
 
+LOGGER = logging.getLogger(__name__)
 REMOVE_LIMIT_S = 3600.0
 INTERRUPTED = "the engine was interrupted"
 
@@ -46,7 +48,7 @@ async def remove_unneeded(context: Context, chains: Sequence[str], driver: Graph
                     retries -= 1
                     continue
                 with anyio.move_on_after(REMOVE_LIMIT_S, shield=True):
-                    await together(*(partial(settle, context, layer.chain_id, driver) for layer in doomed))
+                    await _take_down(context, doomed, driver)
             chain = doomed[-1].parent
 
 
@@ -69,6 +71,20 @@ async def _doomed(context: Context, chain: str, driver: GraphDriver, turns: Turn
             break
         chain = layer.parent
     return doomed
+
+
+async def _take_down(context: Context, doomed: Sequence[Layer], driver: GraphDriver) -> None:
+    """Remove what was announced, at once and with one outcome; where that fails each for itself, so that the others
+    don't wait for one that is stuck."""
+    if len(doomed) > 1:
+        try:
+            await driver.remove(*(layer.cache_id for layer in doomed))
+        except EngineError:
+            LOGGER.warning("layers can't all be removed", exc_info=True)
+        else:
+            await context.append_all(tuple(map(decide.removed, doomed)))
+            return
+    await together(*(partial(settle, context, layer.chain_id, driver) for layer in doomed))
 
 
 async def settle(context: Context, chain: str, driver: GraphDriver) -> None:

@@ -479,6 +479,15 @@ async def test_remove_leaves_nothing_and_may_be_repeated(stack):
     assert sorted(map(str, stack.directory.glob("driver-*/**/*"))) == before
 
 
+async def test_a_stack_goes_at_once(stack):
+    before = sorted(map(str, stack.directory.glob("driver-*/**/*")))
+    for number in range(20):
+        await stack.push(TarBuilder().file(f"d/f{number}", str(number)))
+    await stack.driver.remove(*stack.lineage)
+    assert await stack.driver.list() == frozenset()
+    assert sorted(map(str, stack.directory.glob("driver-*/**/*"))) == before
+
+
 async def test_a_tree_deeper_than_any_path_can_be_removed(stack):
     await stack.push(TarBuilder().file("x"))
     tree = await stack.tree()

@@ -81,10 +81,11 @@ class FakeGraphDriver:
     async def unmount(self, cache_id: str) -> None:
         """See `GraphDriver.unmount`. Nothing is ever mounted."""
 
-    async def remove(self, cache_id: str) -> None:
+    async def remove(self, *cache_ids: str) -> None:
         """See `GraphDriver.remove`."""
-        self._layers.pop(cache_id, None)
-        delete_tree(self._root / cache_id)
+        for cache_id in cache_ids:
+            self._layers.pop(cache_id, None)
+            delete_tree(self._root / cache_id)
 
     async def tree(self, cache_id: str, lineage: Sequence[str]) -> DiskTree:
         """See `GraphDriver.tree`. There once it was mounted; the layers below are nowhere."""

@@ -132,14 +132,15 @@ class Table:
     async def unmount(self, cache_id: str) -> None:
         """Nothing was mounted."""
 
-    async def remove(self, cache_id: str) -> None:
-        """Raises Hurt when something stands on it or somebody reads it."""
-        await self._pace.pause()
-        if any(cache_id in lineage for lineage in self.rows.values()):
-            raise Hurt(f"{cache_id} was removed from under another layer")
-        if self.readers.get(cache_id):
-            raise Hurt(f"{cache_id} was removed while it was read")
-        self.rows.pop(cache_id, None)
+    async def remove(self, *cache_ids: str) -> None:
+        """Raises Hurt when something stands on one or somebody reads it."""
+        for cache_id in cache_ids:
+            await self._pace.pause()
+            if any(cache_id in lineage for lineage in self.rows.values()):
+                raise Hurt(f"{cache_id} was removed from under another layer")
+            if self.readers.get(cache_id):
+                raise Hurt(f"{cache_id} was removed while it was read")
+            self.rows.pop(cache_id, None)
 
     async def tree(self, cache_id: str, lineage: Sequence[str]) -> Tree:
         """Nowhere."""
@@ -220,9 +221,9 @@ class OnDisk(Table):
         await self._driver.unmount(cache_id)
 
     @override
-    async def remove(self, cache_id: str) -> None:
-        await super().remove(cache_id)
-        await self._driver.remove(cache_id)
+    async def remove(self, *cache_ids: str) -> None:
+        await super().remove(*cache_ids)
+        await self._driver.remove(*cache_ids)
 
 
 class World:

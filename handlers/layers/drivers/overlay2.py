@@ -111,10 +111,10 @@ class Overlay2(Stacked):
         )
 
     @override
-    def _remove(self, cache_id: str) -> None:
+    def _detach(self, cache_id: str) -> None:
         with attempt(f"remove layer {cache_id}"), suppress(FileNotFoundError):
             self._link(cache_id).unlink()
-        super()._remove(cache_id)
+        super()._detach(cache_id)
 
     def _link(self, cache_id: str) -> Path:
         return self._root / _LINKS / short_name(cache_id)

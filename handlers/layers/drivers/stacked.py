@@ -23,7 +23,7 @@ from handlers.kernel import mounts
 from handlers.kernel.calls import attempt
 from handlers.kernel.spreading import spread_subdirectories
 from handlers.kernel.threads import run_long
-from handlers.kernel.trees import delete_tree
+from handlers.kernel.trees import delete_tree, delete_trees
 from handlers.layers.drivers.depth import check_depth
 from handlers.layers.drivers.lineage import Lineage
 from handlers.layers.drivers.trees import adorn_directory
@@ -98,9 +98,9 @@ class Stacked(ABC):
         """See `GraphDriver.unmount`. Lazy: what still uses the tree keeps it until it ends."""
         await run_sync(mounts.unmount, str(self._merged(cache_id)))
 
-    async def remove(self, cache_id: str) -> None:
+    async def remove(self, *cache_ids: str) -> None:
         """See `GraphDriver.remove`."""
-        await run_long(self._remove, cache_id)
+        await run_long(self._remove, cache_ids)
 
     @abstractmethod
     async def tree(self, cache_id: str, lineage: Sequence[str]) -> Tree:
@@ -170,10 +170,19 @@ class Stacked(ABC):
             self._stack(cache_id, lineage)
         return merged
 
-    def _remove(self, cache_id: str) -> None:
+    def _detach(self, cache_id: str) -> None:
+        """Have nothing mounted in it, and nothing lead to it."""
         mounts.unmount(str(self._merged(cache_id)))
-        with attempt(f"remove layer {cache_id}"):
-            delete_tree(self._root / cache_id)
+
+    def _remove(self, cache_ids: Sequence[str]) -> None:
+        for cache_id in cache_ids:
+            self._detach(cache_id)
+        with attempt(f"remove layer {', '.join(cache_ids)}"):
+            if any(self._skeleton(cache_id).exists() for cache_id in cache_ids):  # of an image, and maybe large
+                delete_trees([self._root / cache_id for cache_id in cache_ids])
+            else:
+                for cache_id in cache_ids:
+                    delete_tree(self._root / cache_id)
 
     def _diff(self, cache_id: str) -> Path:
         return self._root / cache_id / "diff"
@@ -207,6 +216,6 @@ class ShownStacks(Stacked):
         return str(view)
 
     @override
-    def _remove(self, cache_id: str) -> None:
+    def _detach(self, cache_id: str) -> None:
         mounts.unmount(str(self._root / cache_id / "view"))
-        super()._remove(cache_id)
+        super()._detach(cache_id)

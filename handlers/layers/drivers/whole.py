@@ -71,9 +71,10 @@ class WholeTrees(ABC):
         """See `GraphDriver.unmount`."""
         await run_sync(self._hide, cache_id)
 
-    async def remove(self, cache_id: str) -> None:
+    async def remove(self, *cache_ids: str) -> None:
         """See `GraphDriver.remove`."""
-        await run_long(self._remove, cache_id)
+        for cache_id in cache_ids:
+            await run_long(self._remove, cache_id)
 
     async def tree(self, cache_id: str, lineage: Sequence[str]) -> Tree:
         """See `GraphDriver.tree`."""

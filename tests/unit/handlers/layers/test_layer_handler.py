@@ -71,18 +71,21 @@ class StuckDriver(FakeGraphDriver):
 
 
 class StubbornDriver(FakeGraphDriver):
-    """Fails to remove a given number of times."""
+    """Fails to remove a given number of times, and always what is stuck."""
 
-    def __init__(self, root: Path, failures: int) -> None:
+    def __init__(self, root: Path, failures: int = 0) -> None:
         super().__init__(root)
         self.failures = failures
+        self.stuck: set[str] = set()
+        self.calls = 0
 
     @override
-    async def remove(self, cache_id: str) -> None:
-        if self.failures:
-            self.failures -= 1
+    async def remove(self, *cache_ids: str) -> None:
+        self.calls += 1
+        if self.failures or self.stuck.intersection(cache_ids):
+            self.failures = max(0, self.failures - 1)
             raise SystemFailure("device or resource busy")
-        await super().remove(cache_id)
+        await super().remove(*cache_ids)
 
 
 def test_chain_ids_are_those_of_the_image_specification():
@@ -406,6 +409,35 @@ async def test_a_stack_is_removed_at_once(host):
     names = (await host.engine.names())[-4:]
     assert names == ["layer.remove_requested"] * 2 + ["layer.removed"] * 2
     assert await host.driver.list() == frozenset()
+
+
+async def test_a_stack_is_removed_by_one_call(tmp_path):
+    driver = StubbornDriver(tmp_path)
+    host = Host(tmp_path, driver)
+    lower = await host.apply("a")
+    upper = await host.apply("b", lower)
+    await host.engine.send(m.ReleaseLayers(holder=IMAGE))
+    assert driver.calls == 1
+    removed = [event.chain_id for event in await host.engine.events() if isinstance(event, m.LayerRemoved)]
+    assert removed == [upper, lower]
+
+
+async def test_a_layer_that_is_stuck_keeps_no_other(tmp_path):
+    driver = StubbornDriver(tmp_path)
+    host = Host(tmp_path, driver)
+    lower = await host.apply("a")
+    upper = await host.apply("b", lower)
+    stuck = host.engine.state.layers.get(lower)
+    assert stuck is not None
+    driver.stuck = {stuck.cache_id}
+    with pytest.raises(SystemFailure):
+        await host.engine.send(m.ReleaseLayers(holder=IMAGE))
+    assert await driver.list() == {stuck.cache_id}
+    assert host.engine.state.layers.get(upper) is None
+    assert (await host.engine.names())[-1] == "layer.removed"
+    driver.stuck = set()
+    await host.engine.reconcile()
+    assert len(host.engine.state.layers) == 0
 
 
 async def test_a_stack_is_removed_from_the_top_where_the_driver_needs_it(host):
