@@ -4,7 +4,6 @@ import logging
 import tarfile
 from collections import deque
 from collections.abc import AsyncGenerator, Sequence
-from functools import partial
 from typing import Final, Self, TypeVar
 
 import anyio
@@ -17,12 +16,11 @@ from events.base import Command
 from events.errors import EngineError, InvalidParameter, NotFound
 from events.lookup import find_image
 from events.messages.image import RecordSaving
-from events.messages.layer import READING, HoldLayer, ReleaseLayers
+from events.messages.layer import READING, HoldLayers, ReleaseLayers
 from events.projections.images import Image
 from events.projections.layers import Layer
 from handlers.images.saving import Member, SavedImage, chosen, members
 from handlers.layers.ports import Chunks, LayerTars
-from handlers.together import together
 
 Answered = TypeVar("Answered")
 LOGGER = logging.getLogger(__name__)
@@ -81,13 +79,10 @@ class Reading:
     async def begin(self, image_ids: Sequence[str]) -> None:
         """Raises NoSuchImage for one that is gone, LayerGone for one that is going."""
         images = [find_image(self._engine.state.images, image_id) for image_id in image_ids]
-        chain_ids = tuple(chain_id for image in images for chain_id in image.layers)
-        await together(*(partial(self._hold, chain_id) for chain_id in dict.fromkeys(chain_ids)))
-
-    async def _hold(self, chain_id: str) -> None:
-        held = await self._send(HoldLayer(chain_id=chain_id, holder=self._holder))
-        if not held.held:
-            raise LayerGone(chain_id)
+        chain_ids = tuple(dict.fromkeys(chain_id for image in images for chain_id in image.layers))
+        held = await self._send(HoldLayers(chain_ids=chain_ids, holder=self._holder))
+        if len(held.sizes_bytes) < len(chain_ids):
+            raise LayerGone(chain_ids[len(held.sizes_bytes)])
 
     async def end(self) -> None:
         """Once is enough. What can't be given up now is at the engine's next start."""

@@ -36,18 +36,17 @@ class ApplyLayer(Command[AppliedLayer], frozen=True, kw_only=True):
     holder: str
 
 
-class HeldLayer(msgspec.Struct, frozen=True, kw_only=True):
-    """Answer of HoldLayer; `held` False: the layer isn't there, or not yet."""
+class HeldLayers(msgspec.Struct, frozen=True, kw_only=True):
+    """Answer of HoldLayers: how large those are that are kept, which end before the first that isn't there."""
 
-    held: bool
-    size_bytes: int = 0
+    sizes_bytes: tuple[int, ...] = ()
 
 
-class HoldLayer(Command[HeldLayer], frozen=True, kw_only=True):
-    """Keep a layer that is there for one more holder, until ReleaseLayers; nothing is made."""
+class HoldLayers(Command[HeldLayers], frozen=True, kw_only=True):
+    """Keep layers that are there for one more holder, until ReleaseLayers; nothing is made. Each is named once."""
 
     TYPE: ClassVar[str] = "layer.hold"
-    chain_id: str
+    chain_ids: tuple[str, ...]
     holder: str
 
 

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
+from itertools import takewhile
 
 import anyio
 import msgspec
@@ -13,8 +14,8 @@ from events.base import Event
 from events.errors import EngineError
 from events.log import Append
 from events.messages import image as m
-from events.messages.layer import AppliedLayer, ApplyLayer, HeldLayer, HoldLayer
-from events.projections.layers import chain_id, chain_ids
+from events.messages.layer import AppliedLayer, ApplyLayer, HoldLayers
+from events.projections.layers import chain_ids
 from handlers.context import Context
 from handlers.images import configuration, manifests, naming
 from handlers.images.content import ContentStore
@@ -177,23 +178,25 @@ class Fetch:
         return applied
 
     async def _hold_present(self) -> list[AppliedLayer]:
-        """Layers that are there, from the bottom up to the first that isn't."""
-        applied: list[AppliedLayer] = []
-        for blob in self._blobs:
-            chain = chain_id(applied[-1].chain_id if applied else "", blob.diff_id)
-            held = await self._hold(chain)
-            if not held.held:
-                break
+        """Layers that are there, from the bottom up to the first that isn't.
+
+        What is being made by somebody else is fetched along with them, so that there is progress to show.
+        """
+        ready = tuple(takewhile(self._is_ready, chain_ids(blob.diff_id for blob in self._blobs)))
+        if not ready:
+            return []
+        held = await self._context.send(HoldLayers(chain_ids=ready, holder=self._holder))
+        applied = [
+            AppliedLayer(chain_id=chain, diff_id=blob.diff_id, size_bytes=size_bytes)
+            for chain, blob, size_bytes in zip(ready, self._blobs, held.sizes_bytes, strict=False)
+        ]
+        for blob in self._blobs[: len(applied)]:
             self._tell(blob, "Already exists")
-            applied.append(AppliedLayer(chain_id=chain, diff_id=blob.diff_id, size_bytes=held.size_bytes))
         return applied
 
-    async def _hold(self, chain: str) -> HeldLayer:
-        """What is being made by somebody else is fetched along with them, so that there is progress to show."""
+    def _is_ready(self, chain: str) -> bool:
         layer = self._context.state.layers.get(chain)
-        if layer is None or layer.status != "ready":
-            return HeldLayer(held=False)
-        return await self._context.send(HoldLayer(chain_id=chain, holder=self._holder))
+        return layer is not None and layer.status == "ready"
 
     async def _apply_all(self, downloads: Sequence[Download], applied: list[AppliedLayer]) -> None:
         chains = chain_ids(blob.diff_id for blob in self._blobs)

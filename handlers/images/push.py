@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 
 import anyio
 import msgspec
@@ -11,7 +10,7 @@ from events import references
 from events.errors import EngineError, NotFound, first_error
 from events.log import Append
 from events.messages import image as m
-from events.messages.layer import HoldLayer
+from events.messages.layer import HoldLayers
 from events.projections.images import Image, Images
 from events.projections.layers import Layer
 from handlers.context import Context
@@ -20,7 +19,6 @@ from handlers.images.content import ContentStore
 from handlers.images.ports import LayerTars, Repository
 from handlers.images.uploads import MEDIA_TYPE, Upload
 from handlers.progress import Note, Result
-from handlers.together import together
 
 MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 _CONFIG = "application/vnd.docker.container.image.v1+json"
@@ -95,13 +93,10 @@ def _local(images: Images, reference: references.Reference) -> Image:
 
 async def _held(context: Context, image: Image, sending: Sending) -> list[Layer]:
     """The image's layers, bottom first; they stay, whatever becomes of the image."""
-
-    async def hold(chain: str) -> None:
-        held = await context.send(HoldLayer(chain_id=chain, holder=sending.holder))
-        if not held.held:
-            raise NotLocal(image.id)
-
-    await together(*(partial(hold, chain) for chain in dict.fromkeys(image.layers)))
+    chains = tuple(dict.fromkeys(image.layers))
+    held = await context.send(HoldLayers(chain_ids=chains, holder=sending.holder))
+    if len(held.sizes_bytes) < len(chains):
+        raise NotLocal(image.id)
     layers = [context.state.layers.get(chain) for chain in image.layers]
     return [layer for layer in layers if layer is not None]
 

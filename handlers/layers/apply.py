@@ -4,7 +4,7 @@ Layers that stand on each other may be made at the same time: each is told of on
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 
@@ -83,16 +83,35 @@ async def apply_layer(context: Context, command: m.ApplyLayer, making: Making) -
         return await _make(context, command, begun, making)
 
 
-async def hold_layer(context: Context, command: m.HoldLayer, driver: GraphDriver, turns: Turns) -> m.HeldLayer:
-    """Keep a layer that is there for one more holder. Raises OtherDriver."""
-    async with turns.of(decide.holder_turn(command.holder)), turns.of(command.chain_id):
-        await removal.settle(context, command.chain_id, driver)
-        layer = context.state.layers.get(command.chain_id)
-        if layer is None:
-            return m.HeldLayer(held=False)
-        decide.check_driver(layer, driver.name)
-        await _hold(context, layer, command.holder)
-        return m.HeldLayer(held=True, size_bytes=layer.size_bytes)
+async def hold_layers(context: Context, command: m.HoldLayers, driver: GraphDriver, turns: Turns) -> m.HeldLayers:
+    """Keep layers for one more holder, up to the first that isn't there. Raises OtherDriver.
+
+    A layer that is there needs no turn: who removes it meanwhile is refused by the log, or this is.
+    """
+    async with turns.of(decide.holder_turn(command.holder)):
+        for _ in range(DECISION_RETRIES):
+            await _settle_all(context, command.chain_ids, driver, turns)
+            layers = decide.present(context.state.layers, command.chain_ids)
+            for layer in layers:
+                decide.check_driver(layer, driver.name)
+            answer = m.HeldLayers(sizes_bytes=tuple(layer.size_bytes for layer in layers))
+            batch = tuple(decide.hold(layer, command.holder) for layer in layers if command.holder not in layer.holders)
+            try:
+                if batch:
+                    await context.append_all(batch, answer=answer)
+            except VersionConflict:
+                continue
+            return answer
+    raise DeadlineExceeded("too many others are changing the same layers; try again")
+
+
+async def _settle_all(context: Context, chains: Sequence[str], driver: GraphDriver, turns: Turns) -> None:
+    """Wait for what is being made or removed of these, and finish what was interrupted."""
+    for chain in chains:
+        layer = context.state.layers.get(chain)
+        if layer is not None and layer.status != "ready":
+            async with turns.of(chain):
+                await removal.settle(context, chain, driver)
 
 
 async def _begin(

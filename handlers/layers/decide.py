@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from itertools import takewhile
 
 from events.errors import InvalidParameter
 from events.log import Append
@@ -53,6 +54,16 @@ def is_applying(layers: Layers, chain: str) -> bool:
     """Whether a layer is being made."""
     layer = layers.get(chain)
     return layer is not None and layer.status == "applying"
+
+
+def present(layers: Layers, chains: Sequence[str]) -> list[Layer]:
+    """Complete layers, up to the first that isn't."""
+    found = (layers.get(chain) for chain in chains)
+    return [layer for layer in takewhile(_is_ready, found) if layer is not None]
+
+
+def _is_ready(layer: Layer | None) -> bool:
+    return layer is not None and layer.status == "ready"
 
 
 def hold(layer: Layer, holder: str) -> Append:

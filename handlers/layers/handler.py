@@ -24,7 +24,7 @@ class LayerHandler:
         """See `Handler.commands`."""
         return {
             m.ApplyLayer: self._apply,
-            m.HoldLayer: self._hold,
+            m.HoldLayers: self._hold,
             m.ReleaseLayers: self._release,
             m.CreateContainerLayer: self._create,
             m.MountContainerLayer: self._mount,
@@ -41,8 +41,8 @@ class LayerHandler:
     async def _apply(self, context: Context, command: m.ApplyLayer) -> m.AppliedLayer:
         return await apply.apply_layer(context, command, self._making)
 
-    async def _hold(self, context: Context, command: m.HoldLayer) -> m.HeldLayer:
-        return await apply.hold_layer(context, command, self._driver, self._turns)
+    async def _hold(self, context: Context, command: m.HoldLayers) -> m.HeldLayers:
+        return await apply.hold_layers(context, command, self._driver, self._turns)
 
     async def _release(self, context: Context, command: m.ReleaseLayers) -> None:
         await removal.release_layers(context, command, self._driver, self._turns)

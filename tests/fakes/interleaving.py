@@ -310,10 +310,9 @@ class World:
             return
         holder = f"{l.READING}{self.pace.random.random()}"
         try:
-            for chain_id in image.layers:
-                held: l.HeldLayer = await self.engine.send(l.HoldLayer(chain_id=chain_id, holder=holder))
-                if not held.held:
-                    return
+            held: l.HeldLayers = await self.engine.send(l.HoldLayers(chain_ids=image.layers, holder=holder))
+            if len(held.sizes_bytes) < len(image.layers):
+                return
             for chain_id in image.layers:
                 layer = self.engine.state.layers.get(chain_id)
                 if layer is None:

@@ -383,19 +383,43 @@ async def test_a_layer_whose_ancestor_is_unknown_is_no_layer(host):
 async def test_a_layer_that_is_read_stays_until_the_reader_is_done(host):
     chain = await host.apply("a")
     reader = f"{m.READING}1"
-    assert (await host.engine.send(m.HoldLayer(chain_id=chain, holder=reader))).held
+    assert len((await host.engine.send(m.HoldLayers(chain_ids=(chain,), holder=reader))).sizes_bytes) == 1
     await host.engine.send(m.ReleaseLayers(holder=IMAGE))
     assert len(await host.driver.list()) == 1
     await host.engine.send(m.ReleaseLayers(holder=reader))
     assert await host.driver.list() == frozenset()
 
 
+async def test_layers_are_held_at_once_up_to_the_first_that_isnt_there(host):
+    lower = await host.apply("a")
+    upper = await host.apply("b", lower)
+    before = await host.engine.names()
+    asked = (lower, digest(b"nowhere"), upper)
+    held = await host.engine.send(m.HoldLayers(chain_ids=asked, holder=OTHER))
+    layer = host.engine.state.layers.get(lower)
+    assert layer is not None
+    assert held.sizes_bytes == (layer.size_bytes,)
+    assert [each.chain_id for each in host.engine.state.layers.held_by(OTHER)] == [lower]
+    held = await host.engine.send(m.HoldLayers(chain_ids=(lower, upper), holder=OTHER))
+    assert len(held.sizes_bytes) == 2
+    assert await host.engine.names() == [*before, "layer.held", "layer.held"]
+
+
+async def test_who_holds_waits_for_a_removal_that_failed(tmp_path):
+    host = Host(tmp_path, StubbornDriver(tmp_path, failures=1))
+    chain = await host.apply("a")
+    with pytest.raises(SystemFailure):
+        await host.engine.send(m.ReleaseLayers(holder=IMAGE))
+    held = await host.engine.send(m.HoldLayers(chain_ids=(chain,), holder=OTHER))
+    assert held.sizes_bytes == ()
+    assert (await host.engine.names())[-1] == "layer.removed"
+
+
 async def test_readers_dont_outlive_the_engine(host):
     chain = await host.apply("a")
     kept = await host.apply("b")
-    await host.engine.send(m.HoldLayer(chain_id=chain, holder=f"{m.READING}1"))
-    await host.engine.send(m.HoldLayer(chain_id=kept, holder=f"{m.READING}1"))
-    await host.engine.send(m.HoldLayer(chain_id=kept, holder=OTHER))
+    await host.engine.send(m.HoldLayers(chain_ids=(chain, kept), holder=f"{m.READING}1"))
+    await host.engine.send(m.HoldLayers(chain_ids=(kept,), holder=OTHER))
     await host.engine.send(m.ReleaseLayers(holder=IMAGE))
     await host.engine.reconcile()
     assert [(layer.chain_id, layer.holders) for layer in host.engine.state.layers] == [(kept, {OTHER})]
