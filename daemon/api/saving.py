@@ -51,12 +51,13 @@ async def _save(engine: Engine, request: Request, names: Sequence[str]) -> Answe
         await reading.begin(tuple(wanted))
         saved = [await _saved(engine, image_id, references) for image_id, references in wanted.items()]
         layers = {layer.diff_id: layer for image in saved for layer in image.layers}
-        sizes = {diff_id: await engine.layer_tars.tar_size(layer.cache_id) for diff_id, layer in layers.items()}
+        tars = engine.layer_tars.several({layer.cache_id: layer.diff_id for layer in layers.values()})
+        sizes = {diff_id: await tars.tar_size(layer.cache_id) for diff_id, layer in layers.items()}
         _, headers = await send(engine, request, RecordSaving(image_ids=tuple(wanted)))
     except BaseException:
         await reading.end()
         raise
-    chunks = Held(archive(engine.layer_tars, members(saved, sizes)), reading)
+    chunks = Held(archive(tars, members(saved, sizes)), reading)
     return StreamResponse(headers=headers, content_type="application/x-tar", chunks=chunks)
 
 

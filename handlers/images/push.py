@@ -104,10 +104,12 @@ async def _held(context: Context, image: Image, sending: Sending) -> list[Layer]
 async def _send_layers(context: Context, layers: Sequence[Layer], sending: Sending) -> list[m.Blob]:
     """All at once, as far as the limit on uploads lets them."""
     known = _known(context.state.images)
+    missing = {layer.cache_id: layer.diff_id for layer in layers if layer.diff_id not in known}
+    tars = sending.tars.several(missing)
     blobs: dict[str, m.Blob] = {}
 
     async def send(layer: Layer) -> None:
-        blobs[layer.diff_id] = await _send_layer(layer, known.get(layer.diff_id, ()), sending)
+        blobs[layer.diff_id] = await _send_layer(layer, known.get(layer.diff_id, ()), sending, tars)
 
     try:
         async with anyio.create_task_group() as tasks:
@@ -131,7 +133,7 @@ def _known(images: Images) -> Mapping[str, tuple[Known, ...]]:
     return found
 
 
-async def _send_layer(layer: Layer, known: Sequence[Known], sending: Sending) -> m.Blob:
+async def _send_layer(layer: Layer, known: Sequence[Known], sending: Sending, tars: LayerTars) -> m.Blob:
     def tell(status: str, current_bytes: int = 0, total_bytes: int = 0) -> None:
         sending.tell(
             Note(
@@ -154,7 +156,7 @@ async def _send_layer(layer: Layer, known: Sequence[Known], sending: Sending) ->
                 tell(f"Mounted from {source.partition('/')[2]}")
                 return blob
         upload = Upload(
-            sending.repository, sending.tars, sending.attempts, lambda current, total: tell("Pushing", current, total)
+            sending.repository, tars, sending.attempts, lambda current, total: tell("Pushing", current, total)
         )
         blob = await upload.run(layer.cache_id, layer.diff_id)
         tell("Pushed")

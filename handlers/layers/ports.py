@@ -136,6 +136,12 @@ class LayerTars(Protocol):
     async def tar(self, cache_id: str, diff_id: str) -> Chunks:
         """The tar by blocks; breaks off at the end when it isn't what `diff_id` says."""
 
+    def several(self, layers: Mapping[str, str]) -> "LayerTars":
+        """For those who will ask for several layers, each once: cache ids and diff ids, in about that order.
+
+        Small tars come several at once then, as many as memory of some megabytes holds.
+        """
+
 
 class GraphDriver(Protocol):
     """Keeps layers as directories and stacks them.

@@ -13,7 +13,8 @@ import pytest
 from events.errors import SystemFailure
 from handlers.kernel import mounts
 from handlers.layers.drivers.forks import keep_warm
-from handlers.layers.drivers.layer_tars import KeptTars
+from handlers.layers.drivers.layer_tars import SMALL_BYTES, TOGETHER_BYTES, KeptTars
+from handlers.layers.ports import LayerTars
 from tests.contracts.test_layer_changes import DRIVERS
 from tests.fakes.tars import TarBuilder, digest
 from tests.filesystems import Grounds
@@ -37,18 +38,24 @@ class Store:
 
     async def tar(self, cache_id: str, diff_id: str) -> bytes:
         """The tar, or what keeps it from being had."""
-        parts: list[bytes] = []
+        (tar,) = await self.several({cache_id: diff_id}, self.tars)
+        return tar
+
+    async def several(self, layers: dict[str, str], tars: LayerTars) -> list[bytes]:
+        """All tars, or what keeps one from being had."""
+        whole: list[bytes] = []
         failures: list[SystemFailure] = []
         async with anyio.create_task_group() as tasks:
             keep_warm(tasks)
             try:
-                parts += [chunk async for chunk in await self.tars.tar(cache_id, diff_id)]
+                for cache_id, diff_id in layers.items():
+                    whole.append(b"".join([chunk async for chunk in await tars.tar(cache_id, diff_id)]))
             except SystemFailure as failure:
                 failures.append(failure)
             tasks.cancel_scope.cancel()
         if failures:
             raise failures[0]
-        return b"".join(parts)
+        return whole
 
 
 @pytest.fixture(params=DRIVERS)
@@ -134,3 +141,67 @@ async def test_nothing_is_left_of_a_removed_layer(store):
     await store.driver.remove(LOWER)
     assert not await anyio.Path(skeleton).exists()
     assert LOWER not in await store.driver.list()
+
+
+def small(number: int, size: int = 50_000) -> bytes:
+    return TarBuilder().file(f"f{number}", random.Random(number).randbytes(size)).file("same", "same").bytes()
+
+
+async def unpack_all(store: Store, tars: list[bytes]) -> dict[str, str]:
+    layers = {f"{number:064x}": digest(tar) for number, tar in enumerate(tars)}
+    for cache_id, tar in zip(layers, tars, strict=True):
+        await store.unpack(cache_id, (), tar)
+    return layers
+
+
+async def test_small_tars_come_several_at_once(store, monkeypatch):
+    tars = [small(0), small(1), small(2, SMALL_BYTES + 1), *(small(3 + n, SMALL_BYTES - 10_000) for n in range(6))]
+    layers = await unpack_all(store, tars)
+    begun: list[tuple[str, ...]] = []
+    begin = store.tars.behind_each_other
+
+    async def noted(wanted):
+        begun.append(tuple(wanted))
+        return await begin(wanted)
+
+    monkeypatch.setattr(store.tars, "behind_each_other", noted)
+    several = store.tars.several(layers)
+    assert [await several.tar_size(cache_id) for cache_id in layers] == list(map(len, tars))
+    assert await store.several(layers, several) == tars
+    assert begun[0][:2] == tuple(layers)[:2]
+    assert len(begun) == 3  # small ones up to the memory that they may take, the large one, the rest
+    assert all(sum(len(tars[list(layers).index(each)]) for each in one) <= TOGETHER_BYTES for one in begun)
+
+
+async def test_a_tar_that_nobody_spoke_of_and_one_that_is_asked_for_again(store):
+    layers = await unpack_all(store, [small(0), small(1)])
+    first, second = layers.items()
+    several = store.tars.several(dict([first]))
+    assert await several.tar_size(second[0]) == len(small(1))
+    assert await store.several(dict([second]), several) == [small(1)]
+    for _ in range(2):
+        assert await store.several(dict([first]), several) == [small(0)]
+
+
+async def test_no_link_leads_from_a_layer_into_another(store):
+    inside, other = TarBuilder().file("d/f", "inside").bytes(), TarBuilder().file("d/f", "beside").bytes()
+    layers = await unpack_all(store, [inside, other])
+    places = [(await store.driver.origin(cache_id)).directory for cache_id in layers]
+    for target in (f"{places[1]}/d", f"{'../' * 20}{places[1]}/d"):
+        directory = anyio.Path(places[0]) / "d"
+        if await directory.is_symlink():
+            await directory.unlink()
+        else:
+            await (directory / "f").unlink()
+            await directory.rmdir()
+        await directory.symlink_to(target)
+        assert await (directory / "f").read_text() == "beside"
+        with pytest.raises(SystemFailure, match="no such file"):
+            await store.several(layers, store.tars.several(layers))
+
+
+async def test_one_that_is_damaged_breaks_those_off_that_come_with_it(store):
+    layers = await unpack_all(store, [small(0), small(1)])
+    damaged = dict(layers) | {f"{1:064x}": digest(b"other")}
+    with pytest.raises(SystemFailure, match="can't be put together again"):
+        await store.several(damaged, store.tars.several(damaged))

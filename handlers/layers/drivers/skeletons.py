@@ -18,6 +18,7 @@ from typing import IO, cast
 import zstandard
 
 from events.errors import SystemFailure
+from handlers.kernel.openat2 import open_in_root
 
 _SIZE = struct.Struct("<Q")
 _RAW = struct.Struct("<cI")
@@ -26,7 +27,7 @@ _LEVEL = 3
 _GATHER_BYTES = 64 * 1024
 _BLOCK_BYTES = 1024 * 1024
 _BUFFER_BYTES = 256 * 1024
-_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FLAGS = os.O_RDONLY | os.O_NOFOLLOW
 
 
 class SkeletonDamaged(SystemFailure):
@@ -98,8 +99,15 @@ def tar_size(path: Path) -> int:
         return _read_size(file)
 
 
-def assemble(file: IO[bytes]) -> Iterator[bytes]:
-    """The tar, by blocks; files are read below the working directory. Raises OSError, SkeletonDamaged."""
+def told_size(file: IO[bytes]) -> int:
+    """As `tar_size`, of a file that was just opened and stays as it is. Raises OSError, SkeletonDamaged."""
+    size = _read_size(file)
+    file.seek(0)
+    return size
+
+
+def assemble(file: IO[bytes], root: int) -> Iterator[bytes]:
+    """The tar, by blocks; names resolve within the open directory `root`. Raises OSError, SkeletonDamaged."""
     _read_size(file)
     with zstandard.ZstdDecompressor().stream_reader(file) as frame:
         reader = io.BufferedReader(cast(io.RawIOBase, frame), _BUFFER_BYTES)  # records are small
@@ -108,7 +116,7 @@ def assemble(file: IO[bytes]) -> Iterator[bytes]:
                 yield _exactly(reader, _RAW, kind)
             elif kind == b"F":
                 size, name = _reference(reader, kind)
-                yield from _content(name, size)
+                yield from _content(root, name, size)
             else:
                 raise SkeletonDamaged("unknown record")
 
@@ -137,8 +145,8 @@ def _bytes(reader: IO[bytes], size: int) -> bytes:
     return data
 
 
-def _content(name: bytes, size: int) -> Iterator[bytes]:
-    descriptor = os.open(name, _FLAGS)
+def _content(root: int, name: bytes, size: int) -> Iterator[bytes]:
+    descriptor = open_in_root(root, os.fsdecode(name), _FLAGS)
     try:
         if os.fstat(descriptor).st_size != size:
             raise SkeletonDamaged("a file has another size")
