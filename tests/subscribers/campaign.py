@@ -17,6 +17,7 @@ from clients.subscribe.sinks import deliver
 from clients.subscribe.subscriber import Subscriber
 from events.lines import read_line
 from tests.nats_servers import NatsServer, connected
+from tests.subscribers.writer import WRITTEN
 
 ROOT = Path(__file__).resolve().parents[2]
 STREAM = "shiplog-test"
@@ -87,7 +88,7 @@ class Campaign:
         self._choose = random.Random(seed)
         self._nats = NatsServer(directory / "nats")
         self._writer: subprocess.Popen[bytes] | None = None
-        self._total = 0  # sequence of the last event, known at the end
+        self.total = 0  # sequence of the last event, known at the end
 
     async def run(self) -> Report:
         began = time.monotonic()
@@ -105,9 +106,9 @@ class Campaign:
         written = self._file_tally()
         tallies = [*self.tallies, relayed, written]
         for tally in tallies:
-            tally.end(self._total)
+            tally.end(self.total)
         return Report(
-            events=self._total,
+            events=self.total,
             received=sum(tally.received for tally in tallies),
             gaps=sum(tally.gaps for tally in tallies),
             duplicates=sum(tally.duplicates for tally in tallies),
@@ -120,14 +121,14 @@ class Campaign:
         async with anyio.create_task_group() as tasks:
             for number, tally in enumerate(self.tallies):
                 stall_s = self.size.stall_s if number < self.size.stalled else 0
-                tasks.start_soon(self._read, tally, stall_s)
+                tasks.start_soon(self.read, tally, stall_s)
             tasks.start_soon(self._write_file)
             await self._kill_now_and_then()
-            self._total = await self._until_written()
+            self.total = await self._until_written()
 
     # ---- readers
 
-    async def _read(self, tally: Tally, stall_s: float) -> None:
+    async def read(self, tally: Tally, stall_s: float) -> None:
         """Until the end; a stalled one stops reading after a third of the log."""
         async for batch in Subscriber(self.client, begin="1").raw():
             for line in batch:
@@ -135,13 +136,13 @@ class Campaign:
             if stall_s and tally.last > self.size.events // 3:
                 await anyio.sleep(stall_s)
                 stall_s = 0
-            if tally.last == self._total:
-                return
             await self._total_known(tally)
+            if tally.last == self.total:
+                return
 
     async def _total_known(self, tally: Tally) -> None:
         """Whoever has come to what may be the end waits until the end is known: nothing more would wake it."""
-        while tally.last >= self.size.events and not self._total:
+        while tally.last >= self.size.events and not self.total:
             await anyio.sleep(0.05)
 
     @property
@@ -153,10 +154,10 @@ class Campaign:
         for part in range(1, 4):
             with FileSink(self._file) as sink:
                 await deliver(self.client, sink, end=str(await self._reached(self.size.events * part // 4)))
-        while not self._total:
+        while not self.total:
             await anyio.sleep(0.05)
         with FileSink(self._file) as sink:
-            await deliver(self.client, sink, end=str(self._total))
+            await deliver(self.client, sink, end=str(self.total))
 
     def _file_tally(self) -> Tally:
         tally = Tally()
@@ -170,10 +171,9 @@ class Campaign:
         return sequence
 
     async def _until_written(self) -> int:
-        await self._reached(self.size.events)
-        head = 0
-        while head != (head := await self._head()) or head < self.size.events:
-            await anyio.sleep(0.2)  # the writers' last batches
+        written, head = anyio.Path(self.directory / WRITTEN), 0
+        while not await written.exists() or not (head := await self._head()):
+            await anyio.sleep(0.05)
         return head
 
     async def _head(self) -> int:
@@ -185,7 +185,7 @@ class Campaign:
 
     async def _clock_jumped(self) -> bool:
         found = False
-        async for batch in Subscriber(self.client, begin="1", end=str(self._total)).raw():
+        async for batch in Subscriber(self.client, begin="1", end=str(self.total)).raw():
             found = found or any(b'"system.clock_jumped"' in line for line in batch)
         return found
 
@@ -194,7 +194,7 @@ class Campaign:
         tally = Tally()
         while True:
             facts = await self.client.get("/shiplog/log", Facts)
-            if facts.relay.relayed == self._total:
+            if facts.relay.relayed == self.total:
                 break
             await anyio.sleep(0.1)
         async with connected(self._nats.url) as client:

@@ -30,6 +30,7 @@ from handlers.context import Clock, Ids, RandomIds
 
 BATCH = 40  # events of an append, at most
 WRITERS = 4
+WRITTEN = "written"  # a file beside the log: nothing more comes
 HOUR_NS = 3600 * 1_000_000_000
 
 
@@ -98,8 +99,10 @@ async def main(directory: Path, socket: str, total: int, nats_url: str) -> None:
             await server.serve(listeners, task_status=task_status)
 
         await tasks.start(serve)
-        for number in range(WRITERS):
-            tasks.start_soon(write, log, total, number)
+        async with anyio.create_task_group() as writers:
+            for number in range(WRITERS):
+                writers.start_soon(write, log, total, number)
+        await anyio.Path(directory.with_name(WRITTEN)).touch()
 
 
 if __name__ == "__main__":
