@@ -176,9 +176,15 @@ class HttpRepository:
             except (RegistryRefused, RegistryUnreachable) as error:
                 failure = error
                 continue
-            self._answered[self._registry] = asker.endpoint.url
+            self._prefer(asker)
             return response
         raise failure or RegistryUnreachable(method, path, "no endpoint", is_final=True)
+
+    def _prefer(self, asker: Asker) -> None:
+        """What has answered goes first from now on, unless there are mirrors to be tried before."""
+        self._answered[self._registry] = asker.endpoint.url
+        if not self._has_mirrors and asker is not self._askers[0]:
+            self._askers = [asker, *(each for each in self._askers if each is not asker)]
 
 
 def _location(response: httpx2.Response) -> str:
