@@ -6,7 +6,7 @@ the registry may see what authorizes us.
 
 import ssl
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from importlib.metadata import version
 from urllib.parse import urljoin, urlsplit
 
@@ -25,6 +25,7 @@ Body = bytes | AsyncIterable[bytes] | None
 _REDIRECTS = 10  # as Go follows
 _REDIRECTING = frozenset((301, 302, 303, 307, 308))
 _CLOSE_S = 10.0
+_REST_LIMIT_BYTES = 64 * 1024
 _TIMEOUT = httpx2.Timeout(connect=30.0, read=60.0, write=60.0, pool=None)
 _LIMITS = httpx2.Limits(max_connections=None, max_keepalive_connections=32)
 _AGENT = f"shiplog/{version('shiplog')}"
@@ -68,6 +69,7 @@ class Transport:
         try:
             with unreachable(method, url):
                 yield response
+            await _read_rest(response)
         finally:
             with anyio.move_on_after(_CLOSE_S, shield=True):
                 await response.aclose()
@@ -109,6 +111,19 @@ class Transport:
                     headers={"User-Agent": _AGENT, "Accept-Encoding": "identity"},
                 )
         return self._clients[key]
+
+
+async def _read_rest(response: httpx2.Response) -> None:
+    """A connection serves the next request only when its answer was read, even one that is empty.
+
+    What can't be read is nobody's failure: what mattered of the answer was there.
+    """
+    length = response.headers.get("content-length", "0")
+    is_short = response.request.method == "HEAD" or (length.isdecimal() and int(length) <= _REST_LIMIT_BYTES)
+    if is_short and not response.is_stream_consumed:
+        with anyio.move_on_after(_CLOSE_S), suppress(httpx2.HTTPError):
+            async for _ in response.aiter_raw():
+                pass
 
 
 @contextmanager
