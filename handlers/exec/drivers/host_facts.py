@@ -24,7 +24,11 @@ class LimitFiles(msgspec.Struct, frozen=True, kw_only=True):
     file_below: str = ""  # BFQ, the only scheduler with weights since Linux 5.0, keeps them from the root
     controller_v2: str
     files_v2: tuple[str, ...]
+    root_file_v2: str = ""  # which the root of v2 has where those below it have one of the files
+    scheduler: str = ""  # or the scheduler of block devices that brings one
 
+
+_BLOCK_DEVICES = Path("/sys/block")
 
 _SWAP = LimitFiles(
     controller="memory", file="memory.memsw.limit_in_bytes", controller_v2="memory", files_v2=("memory.swap.max",)
@@ -35,6 +39,8 @@ _WEIGHT = LimitFiles(
     file_below="blkio.bfq.weight",
     controller_v2="io",
     files_v2=("io.weight", "io.bfq.weight"),
+    root_file_v2="io.cost.qos",
+    scheduler="bfq",
 )
 # In v2 runc writes weights of devices to BFQ's file alone; in v1 BFQ refuses those of devices that it doesn't schedule.
 _DEVICE_WEIGHT = LimitFiles(
@@ -42,6 +48,7 @@ _DEVICE_WEIGHT = LimitFiles(
     file="blkio.weight_device",
     controller_v2="io",
     files_v2=("io.bfq.weight",),
+    scheduler="bfq",
 )
 # Cgroup v2 has nothing of the kind.
 _REALTIME = LimitFiles(controller="cpu", file="cpu.rt_runtime_us", controller_v2="cpu", files_v2=())
@@ -95,26 +102,40 @@ def controllers(found: tuple[cgroups.Hierarchy, ...], version: int) -> frozenset
     return frozenset("blkio" if name == "io" else name for name in names)
 
 
-def limits(found: tuple[cgroups.Hierarchy, ...], version: int, files: LimitFiles) -> bool:
-    """Whether groups can have a limit."""
+def limits(
+    found: tuple[cgroups.Hierarchy, ...], version: int, files: LimitFiles, devices: Path = _BLOCK_DEVICES
+) -> bool:
+    """Whether groups can have a limit. `devices`: the directory of block devices in sysfs."""
     for hierarchy in found:
         if version == 1 and files.controller in hierarchy.controllers:
             root = Path(hierarchy.mount_point)
             return (root / files.file).exists() or any(root.glob(f"*/{files.file_below or files.file}"))
         if version == 2 and not hierarchy.controllers:
-            return _limits_below(Path(hierarchy.mount_point), files)
+            return _limits_below(Path(hierarchy.mount_point), files, devices)
     return False
 
 
-def _limits_below(root: Path, files: LimitFiles) -> bool:
+def _limits_below(root: Path, files: LimitFiles, devices: Path) -> bool:
     """The root of cgroup v2 has no limits: groups below it show what there is.
 
-    Where none has the controller yet (systemd gives `io` to nobody who doesn't ask) it is taken to be complete.
+    Where none has the controller yet (systemd gives `io` to nobody who doesn't ask) other signs tell, and what has none
+    is taken to be complete.
     """
     controlled = [place for place in root.iterdir() if (place / f"{files.controller_v2}.max").exists()]
-    if not controlled:
-        return files.controller_v2 in (root / "cgroup.controllers").read_text().split()
-    return any((place / name).exists() for place in controlled for name in files.files_v2)
+    if controlled:
+        return any((place / name).exists() for place in controlled for name in files.files_v2)
+    if files.controller_v2 not in (root / "cgroup.controllers").read_text().split():
+        return False
+    if not (files.root_file_v2 or files.scheduler):
+        return True
+    if files.root_file_v2 and (root / files.root_file_v2).exists():
+        return True
+    return any(files.scheduler in _schedulers(path) for path in devices.glob("*/queue/scheduler"))
+
+
+def _schedulers(path: Path) -> list[str]:
+    """Those that a device may have, of `none [mq-deadline] bfq`; a kernel has them all for every device."""
+    return _text(str(path)).replace("[", " ").replace("]", " ").split()
 
 
 def _has_apparmor() -> bool:

@@ -13,6 +13,8 @@ FILES = LimitFiles(
     file_below="blkio.bfq.weight",
     controller_v2="io",
     files_v2=("io.weight", "io.bfq.weight"),
+    root_file_v2="io.cost.qos",
+    scheduler="bfq",
 )
 
 
@@ -48,14 +50,38 @@ def test_version_1_keeps_bfqs_weights_from_the_root(tmp_path):
         ("cpu io", ("a.slice/io.max", "a.slice/io.weight"), True),
         ("cpu io", ("a.slice/cpu.max", "b.slice/io.max", "b.slice/io.bfq.weight"), True),
         ("cpu io", ("a.slice/io.max",), False),
-        ("cpu io", ("a.slice/cpu.max",), True),
-        ("cpu memory", ("a.slice/cpu.max",), False),
+        ("cpu io", ("a.slice/cpu.max",), False),
+        ("cpu io", ("a.slice/cpu.max", "io.cost.qos"), True),
+        ("cpu io", ("a.slice/io.max", "io.cost.qos"), False),
+        ("cpu memory", ("a.slice/cpu.max", "io.cost.qos"), False),
     ],
 )
 def test_version_2_shows_limits_below_the_root(tmp_path, controllers, files, has):
     write(tmp_path, *files)
     (tmp_path / "cgroup.controllers").write_text(controllers)
-    assert limits(hierarchy(tmp_path), 2, FILES) is has
+    assert limits(hierarchy(tmp_path), 2, FILES, tmp_path / "none") is has
+
+
+@pytest.mark.parametrize(
+    ("schedulers", "has"), [("[none] mq-deadline", False), ("none [mq-deadline] bfq", True), ("[bfq] none", True)]
+)
+def test_version_2_before_any_group_has_the_controller(tmp_path, schedulers, has):
+    """The weights of single devices would be dropped without a word where nothing has them."""
+    root, devices = tmp_path / "groups", tmp_path / "block"
+    (devices / "vda/queue").mkdir(parents=True)
+    (devices / "vda/queue/scheduler").write_text(f"{schedulers}\n")
+    root.mkdir()
+    (root / "cgroup.controllers").write_text("cpu io memory\n")
+    weights = LimitFiles(
+        controller="blkio",
+        file="blkio.weight_device",
+        controller_v2="io",
+        files_v2=("io.bfq.weight",),
+        scheduler="bfq",
+    )
+    assert limits(hierarchy(root), 2, weights, devices) is has
+    swap = LimitFiles(controller="memory", file="x", controller_v2="memory", files_v2=("memory.swap.max",))
+    assert limits(hierarchy(root), 2, swap, devices)
 
 
 def test_this_host():
