@@ -196,3 +196,36 @@ def test_prune_with_filters(engine):
     said = engine.out("container", "prune", "-f", "--filter", "label=keep=yes")
     assert "Total reclaimed space" in said
     assert engine.out("ps", "-a", "--format", "{{.Names}}") == "cc"
+
+
+# ---- groups below
+
+INNER_GROUPS = {
+    1: "for each in memory pids; do mkdir /sys/fs/cgroup/$each/in; echo 1 > /sys/fs/cgroup/$each/in/cgroup.procs; done",
+    2: "cd /sys/fs/cgroup; mkdir in; echo 1 > in/cgroup.procs; echo +memory +pids > cgroup.subtree_control",
+}
+
+
+def test_control_groups_that_a_container_makes_are_its_own(engine):
+    """As systemd's are. Version 2 lets no process into a group that has given controllers to those below."""
+    version = cgroups.version(cgroups.hierarchies())
+    script = f"set -e; {INNER_GROUPS[version]}; echo made; sleep 600 & wait"
+    options = ("--privileged", "--cgroupns", "private", "--memory", "64m", "--memory-swap", "64m")
+    engine.docker("run", "-d", "--name", "nests", *options, "busybox", "sh", "-c", script)
+    wait_until(lambda: "made" in engine.out("logs", "nests"), f"groups are made: {engine.out('logs', 'nests')}")
+    for _ in range(2):
+        assert "/in" in engine.out("exec", "nests", "cat", "/proc/1/cgroup")
+        assert "sleep 600" in engine.out("top", "nests", "-o", "pid,args")
+        pids, memory = engine.out("stats", "--no-stream", "--format", "{{.PIDs}} {{.MemUsage}}", "nests").split(" ", 1)
+        assert int(pids) >= 2
+        assert "/ 64MiB" in memory
+        assert not memory.startswith("0B")
+        engine.docker("pause", "nests")
+        assert engine.inspect("nests")["State"]["Status"] == "paused"
+        engine.docker("unpause", "nests")
+        engine.restart()
+    greedy = "dd if=/dev/zero of=/dev/null bs=100M count=1"
+    assert engine.docker("exec", "nests", "sh", "-c", greedy, check=False).returncode == 137
+    engine.docker("stop", "-t", "0", "nests")
+    assert engine.inspect("nests")["State"]["OOMKilled"] is True
+    engine.docker("rm", "nests")
