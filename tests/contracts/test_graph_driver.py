@@ -17,6 +17,7 @@ import zstandard
 
 from events.errors import InvalidParameter, NotFound, SystemFailure
 from handlers.kernel import mounts
+from handlers.kernel.programs import find_program
 from handlers.kernel.trees import delete_tree
 from handlers.layers.drivers.aufs import Aufs
 from handlers.layers.drivers.btrfs import Btrfs
@@ -530,10 +531,13 @@ async def test_describe_gives_pairs(stack):
     assert all(name and value for name, value in rows)
 
 
+ZFS_REFUSAL = (
+    "lies on tmpfs, not on a zfs dataset: name one by" if find_program("zfs") else "the program zfs is missing"
+)
 REFUSALS: dict[str, tuple[GraphDriver, str]] = {
     "aufs": (Aufs(Path("/nowhere/aufs")), "the kernel has no aufs file system"),
     "btrfs": (Btrfs(Path("/dev/shm/shiplog-no-btrfs")), "lies on tmpfs, not on a btrfs"),
-    "zfs": (Zfs(Path("/dev/shm/shiplog-no-zfs")), "lies on tmpfs, not on a zfs dataset: name one by"),
+    "zfs": (Zfs(Path("/dev/shm/shiplog-no-zfs")), ZFS_REFUSAL),
 }
 
 
