@@ -16,6 +16,7 @@ from daemon.http.limits import Limits
 from daemon.http.stream import ConnectedStream
 
 _RECEIVE_BYTES = 64 * 1024
+_RECEIVE_BODY_BYTES = 256 * 1024  # a unix socket holds nearly as much; for heads it would cost more than it brings
 
 
 class ClientGone(Exception):
@@ -202,7 +203,7 @@ class Wire:
             while (event := self._machine.next_event()) is h11.NEED_DATA:
                 await self.send_continue()
                 with anyio.fail_after(self._limits.body_idle_timeout_s):
-                    await self._fill()
+                    await self._fill(_RECEIVE_BODY_BYTES)
         except h11.RemoteProtocolError as error:
             self._body_failure = BodyCutOff(_without_quote(error))
         except ClientGone:
@@ -219,9 +220,9 @@ class Wire:
         except h11.RemoteProtocolError as error:
             raise Malformed(error.error_status_hint, _without_quote(error)) from None
 
-    async def _fill(self) -> None:
+    async def _fill(self, most_bytes: int = _RECEIVE_BYTES) -> None:
         try:
-            data = await self.stream.receive(_RECEIVE_BYTES)
+            data = await self.stream.receive(most_bytes)
         except anyio.EndOfStream:
             data = b""
         except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError) as error:
