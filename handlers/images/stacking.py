@@ -11,7 +11,7 @@ from events.errors import EngineError
 from events.messages.layer import AppliedLayer
 from handlers.context import Context
 
-AT_ONCE = 4  # what two cores unpack, and what waits for the disk meanwhile
+AT_ONCE = 8  # what a few cores unpack, and what waits for the disk meanwhile
 
 Apply = Callable[[int], Awaitable[AppliedLayer]]
 
