@@ -61,6 +61,7 @@ from handlers.context import RandomIds, Services, SystemClock
 from handlers.exec.drivers.ps import ProcessTable
 from handlers.instance import Instance
 from handlers.kernel.memory import give_back
+from handlers.kernel.writeback import begin_writeback
 from handlers.progress import Progress
 from handlers.registry import table
 
@@ -308,7 +309,9 @@ class Daemon:
         on_unrouted = partial(record_unrouted, self._log, self._services.ids)
         engine = self._engine()
         self._log.listen(engine.answers.forget)
-        server = Server(routes(engine), common_headers=common_headers(), on_unrouted=on_unrouted)
+        server = Server(
+            routes(engine), common_headers=common_headers(), on_unrouted=on_unrouted, on_spooled=begin_writeback
+        )
         await tasks.start(server.serve, self._listeners)
         notifier.ready()
         give_back()

@@ -16,7 +16,7 @@ from daemon.http.disconnect import wait_gone
 from daemon.http.errors import failure, message
 from daemon.http.limits import Limits
 from daemon.http.messages import Answer, Hijack, Response, StreamResponse
-from daemon.http.request import HttpRequest, parse_headers
+from daemon.http.request import HttpRequest, OnSpooled, parse_headers
 from daemon.http.router import Router
 from daemon.http.wire import ClientGone, Malformed, Wire
 from events.envelope import Actor
@@ -74,6 +74,7 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     headers: HeaderWriter
     limits: Limits
     on_unrouted: OnUnrouted
+    on_spooled: OnSpooled
 
 
 class Connection:
@@ -169,6 +170,7 @@ class Connection:
             wants_upgrade=bool(exchange.upgrade),
             wire=self._wire,
             wait_gone=self._wait_gone,
+            on_spooled=self._service.on_spooled,
         )
         return await found.endpoint(request)
 

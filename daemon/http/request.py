@@ -2,11 +2,15 @@
 
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from urllib.parse import parse_qs
 
+import anyio
 import h11
 from anyio import to_thread
+from anyio.streams.memory import MemoryObjectSendStream
 
 from daemon.http.errors import BodyTooLarge
 from daemon.http.messages import Version
@@ -14,6 +18,9 @@ from daemon.http.router import Found
 from daemon.http.wire import Wire
 from events.envelope import Actor
 from events.errors import SystemFailure
+from handlers.together import beside
+
+OnSpooled = Callable[[int, int, int], None]  # descriptor, offset, size; in a thread, which it may block
 
 _WRITE_BYTES = 1024 * 1024  # gathered before a write, which costs a hop to a thread
 
@@ -22,6 +29,7 @@ class HttpRequest:
     """One request; see `daemon.http.messages.Request`."""
 
     __slots__ = (
+        "_on_spooled",
         "_wait_gone",
         "_wire",
         "actor",
@@ -45,6 +53,7 @@ class HttpRequest:
         wants_upgrade: bool,
         wire: Wire,
         wait_gone: Callable[[], Awaitable[None]],
+        on_spooled: OnSpooled,
     ) -> None:
         self.method: str = method
         self.path: str = found.path
@@ -56,6 +65,7 @@ class HttpRequest:
         self.wants_upgrade: bool = wants_upgrade
         self._wire = wire
         self._wait_gone = wait_gone
+        self._on_spooled = on_spooled
 
     async def read(self, limit_bytes: int = 4 * 1024 * 1024) -> bytes:
         """The whole body. Raises BodyTooLarge, BodyCutOff, BodyStalled."""
@@ -98,15 +108,33 @@ class HttpRequest:
         await self._wait_gone()
 
     async def _copy_to(self, descriptor: int) -> int:
+        """What has come is written while more comes; a few blocks are in memory."""
+        target, source = anyio.create_memory_object_stream[bytes](1)
+
+        async def write() -> None:
+            offset = 0
+            with source:
+                async for block in source:
+                    await to_thread.run_sync(self._write, descriptor, block, offset)
+                    offset += len(block)
+
+        return await beside(write, partial(self._gather, target))
+
+    def _write(self, descriptor: int, block: bytes, offset: int) -> None:
+        _write_all(descriptor, block)
+        self._on_spooled(descriptor, offset, len(block))
+
+    async def _gather(self, target: MemoryObjectSendStream[bytes]) -> int:
         size_bytes = 0
         gathered = bytearray()
-        async for piece in self.chunks():
-            size_bytes += len(piece)
-            gathered += piece
-            if len(gathered) >= _WRITE_BYTES:
-                await to_thread.run_sync(_write_all, descriptor, bytes(gathered))
-                gathered.clear()
-        await to_thread.run_sync(_write_all, descriptor, bytes(gathered))
+        with target, suppress(anyio.BrokenResourceError):  # who writes has failed, which is told
+            async for piece in self.chunks():
+                size_bytes += len(piece)
+                gathered += piece
+                if len(gathered) >= _WRITE_BYTES:
+                    await target.send(bytes(gathered))
+                    gathered.clear()
+            await target.send(bytes(gathered))
         return size_bytes
 
 

@@ -15,6 +15,7 @@ from daemon.http.connection import Connection, OnUnrouted, Service
 from daemon.http.greeting import close, greet
 from daemon.http.limits import Limits
 from daemon.http.messages import Route, Version
+from daemon.http.request import OnSpooled
 from daemon.http.router import Router
 from daemon.http.sockets import Listener
 from events.envelope import Actor
@@ -30,6 +31,10 @@ _FULL = (
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _EXHAUSTED_PAUSE_S = 0.1
 _CUT_TIMEOUT_S = 5.0
+
+
+def _leave(descriptor: int, offset: int, size: int) -> None:
+    """It comes to the disk when the kernel thinks fit."""
 
 
 async def _ignore(_actor: Actor, _method: str, _path: str, _error: EngineError) -> None:
@@ -48,9 +53,12 @@ class Server:
         maximum_version: Version = (1, 51),
         limits: Limits | None = None,
         on_unrouted: OnUnrouted | None = None,
+        on_spooled: OnSpooled | None = None,
         clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         """`common_headers` go on every answer; `on_unrouted` is told of requests that no endpoint hears of.
+
+        `on_spooled` is told of each part of a body that was written to a file.
 
         Raises ValueError for a route table that makes no sense."""
         self._service = Service(
@@ -58,6 +66,7 @@ class Server:
             headers=HeaderWriter(common_headers, clock_ns),
             limits=limits or Limits(),
             on_unrouted=on_unrouted or _ignore,
+            on_spooled=on_spooled or _leave,
         )
         self._places = _Places(self._service.limits.connections)
         self._connections: set[Connection] = set()

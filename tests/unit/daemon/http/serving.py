@@ -11,6 +11,7 @@ from anyio.abc import SocketStream
 
 from daemon.http.limits import Limits
 from daemon.http.messages import Answer, Endpoint, Request, Response, Route
+from daemon.http.request import OnSpooled
 from daemon.http.server import Server
 from daemon.http.sockets import Listener, Opening, open_listeners
 
@@ -49,12 +50,13 @@ async def serving(
     limits: Limits | None = None,
     tcp: bool = False,
     tls: ssl.SSLContext | None = None,
+    on_spooled: OnSpooled | None = None,
 ) -> AsyncIterator[Serving]:
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "s.sock"
         addresses = [f"unix://{path}"] + (["tcp://127.0.0.1:0"] if tcp or tls else [])
         listeners = open_listeners(addresses, Opening(tls=tls, allow_plain_tcp=tcp), environment={})
-        server = Server(routes, common_headers=COMMON, limits=limits, clock_ns=lambda: NOW_NS)
+        server = Server(routes, common_headers=COMMON, limits=limits, clock_ns=lambda: NOW_NS, on_spooled=on_spooled)
         async with anyio.create_task_group() as group:
 
             async def serve(*, task_status: anyio.abc.TaskStatus[None]) -> None:

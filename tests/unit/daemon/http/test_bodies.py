@@ -7,6 +7,7 @@ import pytest
 from daemon.http.limits import Limits
 from daemon.http.messages import Answer, Request, Response, StreamResponse
 from events.errors import InvalidParameter, SystemFailure
+from handlers.kernel.mounts import mount, unmount
 from tests.unit.daemon.http.serving import echo, get, hello, read_to_end, read_until, route, serving
 
 POST = route(echo, "POST")
@@ -119,9 +120,12 @@ async def test_spool(tmp_path: Path):
     async def spool(request: Request) -> Answer:
         return Response(body=str(await request.spool(tmp_path / "body")).encode())
 
-    body = bytes(range(256)) * 8192
-    async with serving([route(spool, "POST")]) as run:
+    body, parts = bytes(range(256)) * 12288, list[tuple[int, int]]()
+    told = lambda _, offset, size: parts.append((offset, size))  # noqa: E731
+    async with serving([route(spool, "POST")], on_spooled=told) as run:
         assert (await run.exchange(post(body))).endswith(b"%d" % len(body))
+    assert [offset for offset, _ in parts] == [sum(size for _, size in parts[:n]) for n in range(len(parts))]
+    assert sum(size for _, size in parts) == len(body)
     assert (tmp_path / "body").read_bytes() == body
     assert (tmp_path / "body").stat().st_mode & 0o777 == 0o600
 
@@ -136,6 +140,25 @@ async def test_spool_leaves_no_half_file(tmp_path: Path):
             await stream.send_eof()
             assert (await read_to_end(stream)).startswith(b"HTTP/1.1 400 ")
     assert not (tmp_path / "body").exists()
+
+
+@pytest.mark.root
+async def test_spool_onto_a_full_disk_leaves_nothing_and_is_told(tmp_path: Path):
+    mount("tmpfs", str(tmp_path), filesystem="tmpfs", options="size=2M")
+    try:
+
+        async def spool(request: Request) -> Answer:
+            with pytest.raises(SystemFailure, match="No space left"):
+                await request.spool(tmp_path / "body")
+            assert [path async for path in anyio.Path(tmp_path).iterdir()] == []
+            return Response()
+
+        async with serving([route(spool, "POST")]) as run:
+            async with await run.connect() as stream:
+                await stream.send(post(bytes(8 * 1024**2), close=False)[: 7 * 1024**2])
+                assert (await read_until(stream, b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+    finally:
+        unmount(str(tmp_path))
 
 
 async def test_spool_over_something_is_refused(tmp_path: Path):
