@@ -10,33 +10,36 @@ Step = Callable[[], Awaitable[object]]
 
 
 async def together(*steps: Step) -> None:
-    """Run independent steps at once and let all of them end; then raise the first failure, if any.
+    """Run independent steps at once and let all of them end; then raise the failure of the first that failed as listed.
 
     None is cut off by another's failure, so that whoever undoes them finds nothing half begun.
     """
-    failures: list[Exception] = []
+    failures: dict[int, Exception] = {}
 
-    async def run(step: Step) -> None:
+    async def run(number: int, step: Step) -> None:
         try:
             await step()
         except Exception as error:  # noqa: BLE001  # raised below
-            failures.append(error)
+            failures[number] = error
 
     async with anyio.create_task_group() as group:
-        for step in steps:
-            group.start_soon(run, step)
+        for number, step in enumerate(steps):
+            group.start_soon(run, number, step)
     if failures:
-        raise failures[0]
+        raise failures[min(failures)]
 
 
 async def beside(companion: Step, main: Callable[[], Awaitable[Result]]) -> Result:
-    """The result of `main`, with `companion` beside it; a failure of either is raised when both have ended."""
+    """The result of `main`, with `companion` beside it; a failure of either is raised when both have ended.
+
+    The companion's comes first, whichever ended first: what `main` says may follow from what was undone there.
+    """
     results: list[Result] = []
 
     async def run() -> None:
         results.append(await main())
 
-    await together(run, companion)
+    await together(companion, run)
     return results[0]
 
 

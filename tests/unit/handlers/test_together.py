@@ -1,10 +1,10 @@
-"""One piece of work for many who wait: never an older run than the asking."""
+"""Steps at once and what is told of their failures; one piece of work for many who wait."""
 
 import anyio
 import pytest
 
 from events.errors import SystemFailure
-from handlers.together import Shared
+from handlers.together import Shared, beside, together
 
 LIMIT_S = 10.0
 
@@ -19,6 +19,24 @@ class Work:
     async def run(self) -> None:
         self.begun += 1
         await self.go_on.wait()
+
+
+async def test_the_first_failure_is_the_one_that_is_listed_first():
+    ended: list[str] = []
+
+    def step(name: str, pause_s: float):
+        async def fail() -> None:
+            await anyio.sleep(pause_s)
+            ended.append(name)
+            raise SystemFailure(name)
+
+        return fail
+
+    with pytest.raises(SystemFailure, match="slow"):
+        await together(step("slow", 0.02), step("quick", 0))
+    with pytest.raises(SystemFailure, match="companion"):
+        await beside(step("companion", 0.02), step("main", 0))
+    assert ended == ["quick", "slow", "main", "companion"]
 
 
 async def test_who_asks_meanwhile_shares_the_next_run():
