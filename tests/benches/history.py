@@ -25,6 +25,7 @@ from events.messages.exec import ProcessExited
 from events.projections.state import State
 from events.sealed import Sealed
 from events.snapshot_directory import SnapshotDirectory
+from events.snapshots import fold_fingerprint
 from events.sqlite_log import SqliteLog
 from handlers.context import SystemClock
 
@@ -154,11 +155,16 @@ async def make(directory: Path, events: int, containers: int) -> None:
 
 
 def history(directory: Path, events: int = EVENTS, containers: int = CONTAINERS) -> Path:
-    """The data-root of such a history below a directory; made where it isn't there yet."""
-    path = directory / f"history-{events}-{containers}"
+    """The data-root of such a history below a directory; made where none of this engine's folds is there yet.
+
+    Another engine's snapshots would be of no use, and its log be measured as if there were none.
+    """
+    beginning = f"history-{events}-{containers}-"
+    path = directory / f"{beginning}{fold_fingerprint()[:12]}"
     if not path.exists():
+        for other in directory.glob(f"{beginning}*"):
+            shutil.rmtree(other)
         draft = path.with_suffix(".new")
-        shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(parents=True)
         anyio.run(make, draft, events, containers, backend_options={"use_uvloop": True})
         draft.rename(path)
