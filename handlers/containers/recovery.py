@@ -1,6 +1,7 @@
 """What a killed daemon left open: each intent is settled by what the host shows, each container in its own task."""
 
 import logging
+from collections.abc import Awaitable, Callable
 
 import anyio
 import msgspec
@@ -45,20 +46,30 @@ async def _destroy_ownerless_keys(services: Services) -> None:
 
 
 async def _settle(services: Services, c: Container) -> None:
-    try:
-        await _settle_kills(services, c)
-        await _settle_extractions(services, c)
-        settler = _SETTLERS.get(c.operation)
-        if settler is not None:
-            await settler(_context(services, c.operation_command), c)
-        await exits.settle_exit(_fresh(services), c.id)  # it may have ended while no daemon watched
-        await _settle_thawed(services, c.id)
-        await _settle_commits(services, c)
-        await _settle_restart(services, c.id)
-        await _settle_auto_remove(services, c.id)
-    except Exception as error:
-        LOGGER.exception("container %s could not be settled", c.id)
-        await _give_up(services, c.id, reason_of(error))
+    """Each step for itself: a container that has ended is told so whatever became of what was to be done to it."""
+    steps: tuple[Callable[[], Awaitable[None]], ...] = (
+        lambda: _settle_kills(services, c),
+        lambda: _settle_extractions(services, c),
+        lambda: _settle_operation(services, c.id),
+        lambda: exits.settle_exit(_fresh(services), c.id),  # it may have ended while no daemon watched
+        lambda: _settle_thawed(services, c.id),
+        lambda: _settle_commits(services, c),
+        lambda: _settle_restart(services, c.id),
+        lambda: _settle_auto_remove(services, c.id),
+    )
+    for step in steps:
+        try:
+            await step()
+        except Exception as error:
+            LOGGER.exception("container %s could not be settled", c.id)
+            await _give_up(services, c.id, reason_of(error))
+
+
+async def _settle_operation(services: Services, container_id: str) -> None:
+    c = services.state.containers.get(container_id)
+    settler = None if c is None else _SETTLERS.get(c.operation)
+    if c is not None and settler is not None:
+        await settler(_context(services, c.operation_command), c)
 
 
 async def _give_up(services: Services, container_id: str, reason: str) -> None:

@@ -1,5 +1,7 @@
 """A daemon that is killed, and containers that don't notice."""
 
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -107,3 +109,23 @@ def test_a_failed_start_is_undone_and_told(engine):
     engine.docker("rm", "bad")
     assert engine.stop() == 0
     assert engine.leftovers() == []
+
+
+def test_what_ended_with_an_update_cut_off_has_ended(engine, tmp_path):
+    engine.docker("run", "-d", "--name", "brief", "busybox", "sleep", "1000")
+    pid = engine.inspect("brief")["State"]["Pid"]
+    assert engine.stop() == 0
+    plan = "container.update/exec.update_process/before=delay:20\n*/process.exited/after=kill\n"
+    (tmp_path / "plan").write_text(plan)
+    engine.start(environment={"SHIPLOG_FAILPOINTS": str(tmp_path)})
+    with engine.popen("update", "--memory", "64m", "--memory-swap", "128m", "brief") as updating:
+        passed = tmp_path / "passed"
+        wait_until(lambda: passed.exists() and "update_process" in passed.read_text(), "the update has begun")
+        os.kill(pid, signal.SIGKILL)
+        assert engine.process is not None
+        engine.process.wait(10)
+        updating.communicate(timeout=10)
+    engine.start()
+    state = engine.inspect("brief")["State"]
+    assert (state["Status"], state["ExitCode"]) == ("exited", 137)
+    engine.docker("rm", "brief")
