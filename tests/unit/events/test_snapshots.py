@@ -1,7 +1,9 @@
 """Snapshots: the same state again, to the byte, and never one that the log doesn't bear out."""
 
+import ast
 import io
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -19,10 +21,20 @@ from events.messages.image import ImageCreateRequested
 from events.projections.state import State
 from events.projections.tables import Projection, table_types
 from events.snapshot_directory import SnapshotDirectory, spread, state_at
-from events.snapshots import Snapshot, SnapshotUnusable, fingerprint, read, read_header, write
+from events.snapshots import (
+    Snapshot,
+    SnapshotUnusable,
+    fingerprint,
+    fold_fingerprint,
+    read,
+    read_header,
+    source_fingerprint,
+    write,
+)
 from tests.fakes.clock import SetClock
 from tests.unit.events.histories import histories
 
+PACKAGE = Path(__file__).resolve().parents[3] / "events"
 CAUSE = Cause(actor=ENGINE, command_id="command-1", correlation_id="request-1")
 
 
@@ -136,6 +148,52 @@ def test_other_folds_make_other_states(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(SnapshotUnusable, match="another version of the engine"):
         read(tmp_path / "snapshot-0000000000000020")
     assert store.newest("log") is None
+
+
+def imports(source: str) -> Iterator[str]:
+    """Names that a module imports, and the packages that they lie in."""
+    for node in ast.walk(ast.parse(source)):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        for name in names:
+            parts = name.split(".")
+            yield from (".".join(parts[:count]) for count in range(1, len(parts) + 1))
+
+
+def imported(module: str) -> set[Path]:
+    """Files of the package that take part where a module of it is imported, its own among them."""
+    found: set[Path] = set()
+    due = [module]
+    while due:
+        path = PACKAGE.parent / due.pop().replace(".", "/")
+        path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+        if path.is_relative_to(PACKAGE) and path.exists() and path not in found:
+            found.add(path)
+            due += imports(path.read_text())
+    return found
+
+
+def test_imports_are_found() -> None:
+    source = "import events.a\nfrom events import b\ndef f():\n    from events.c.d import E\n"
+    assert set(imports(source)) == {"events", "events.a", "events.b", "events.c", "events.c.d", "events.c.d.E"}
+    assert PACKAGE / "messages" / "volume.py" in imported("events.snapshots")
+    assert PACKAGE / "sqlite_log.py" not in imported("events.snapshots")
+
+
+def test_snapshots_are_of_use_until_what_they_are_made_with_changes(tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(PACKAGE, tmp_path / "events"))
+    assert source_fingerprint(copy) == fold_fingerprint()
+    changed = set()
+    for path in PACKAGE.rglob("*.py"):
+        counterpart = copy / path.relative_to(PACKAGE)
+        counterpart.write_text(path.read_text() + "# changed\n")
+        if source_fingerprint(copy) != fold_fingerprint():
+            changed.add(path)
+        counterpart.write_text(path.read_text())
+    assert changed == imported("events.snapshots"), "a module that the folds import, or import no more: see _FOLDS"
 
 
 def test_another_logs_snapshot_is_not_taken(tmp_path: Path) -> None:
