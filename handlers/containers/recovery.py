@@ -23,6 +23,10 @@ from handlers.context import Context, Services
 
 LOGGER = logging.getLogger(__name__)
 INTERRUPTED = "the daemon was killed before this was done"
+PAUSES_S = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0, *(60.0,) * 1440)  # a day
+PATIENT_TRIES = 6  # then an operation is given up, as soon as the log takes that
+
+Step = Callable[[], Awaitable[None]]
 
 
 async def settle_all(services: Services) -> None:
@@ -46,37 +50,72 @@ async def _destroy_ownerless_keys(services: Services) -> None:
 
 
 async def _settle(services: Services, c: Container) -> None:
-    """Each step for itself: a container that has ended is told so whatever became of what was to be done to it."""
-    steps: tuple[Callable[[], Awaitable[None]], ...] = (
-        lambda: _settle_kills(services, c),
-        lambda: _settle_extractions(services, c),
-        lambda: _settle_operation(services, c.id),
-        lambda: exits.settle_exit(_fresh(services), c.id),  # it may have ended while no daemon watched
-        lambda: _settle_thawed(services, c.id),
-        lambda: _settle_commits(services, c),
-        lambda: _settle_restart(services, c.id),
-        lambda: _settle_auto_remove(services, c.id),
+    """Each step for itself: a container that has ended is told so whatever became of what was to be done to it.
+
+    Clients may be served meanwhile: only what was open when `c` was found is settled, not what they have begun since.
+    """
+    end = services.ids.new()
+    steps: tuple[tuple[Step, str], ...] = (
+        (lambda: _settle_kills(services, c), ""),
+        (lambda: _settle_extractions(services, c), ""),
+        (lambda: _settle_operation(services, c.id, c.operation_command), c.operation_command),
+        (lambda: _settle_end(services, c.id, end), end),
+        (lambda: _settle_thawed(services, c.id), ""),
+        (lambda: _settle_commits(services, c), ""),
+        (lambda: _settle_restart(services, c), c.restarting),
+        (lambda: _settle_auto_remove(services, c.id), ""),
     )
-    for step in steps:
+    for step, command_id in steps:
+        await _persist(services, c.id, step, command_id)
+
+
+async def _persist(services: Services, container_id: str, step: Step, command_id: str) -> None:
+    """Try until it is done or can't be: a log that refuses, as when its disk is full, may take it a moment later.
+
+    `command_id` opened the operation that the step settles, if it does; it isn't left open where that can be helped.
+    """
+    for tries, pause_s in enumerate(PAUSES_S, 1):
         try:
             await step()
+        except Unavailable as error:
+            LOGGER.warning("container %s could not be settled yet: %s", container_id, error)
+            if tries >= PATIENT_TRIES:
+                await _give_up(services, container_id, command_id, reason_of(error))
         except Exception as error:
-            LOGGER.exception("container %s could not be settled", c.id)
-            await _give_up(services, c.id, reason_of(error))
+            LOGGER.exception("container %s could not be settled", container_id)
+            if await _give_up(services, container_id, command_id, reason_of(error)):
+                return
+        else:
+            return
+        await anyio.sleep(pause_s)
 
 
-async def _settle_operation(services: Services, container_id: str) -> None:
+async def _settle_operation(services: Services, container_id: str, command_id: str) -> None:
+    c = _with_operation(services, container_id, command_id)
+    if c is not None:
+        await _SETTLERS[c.operation](_context(services, command_id), c)
+
+
+def _with_operation(services: Services, container_id: str, command_id: str) -> Container | None:
+    """The container, if an operation of that command is open."""
     c = services.state.containers.get(container_id)
-    settler = None if c is None else _SETTLERS.get(c.operation)
-    if c is not None and settler is not None:
-        await settler(_context(services, c.operation_command), c)
+    return c if c is not None and c.operation and c.operation_command == command_id else None
 
 
-async def _give_up(services: Services, container_id: str, reason: str) -> None:
-    """An intent that can't be settled must not stay open: what runs goes on, the rest is dead and can be removed."""
-    c = services.state.containers.get(container_id)
-    if c is None or not c.operation:
-        return
+async def _settle_end(services: Services, container_id: str, command_id: str) -> None:
+    """It may have ended while no daemon watched."""
+    await _settle_operation(services, container_id, command_id)  # begun by a try before this one
+    await exits.settle_exit(_context(services, command_id), container_id)
+
+
+async def _give_up(services: Services, container_id: str, command_id: str, reason: str) -> bool:
+    """An intent that can't be settled must not stay open: what runs goes on, the rest is dead and can be removed.
+
+    Returns whether none of the command is open any more.
+    """
+    c = _with_operation(services, container_id, command_id)
+    if c is None:
+        return True
     outcome: Event = m.ContainerRemoveFailed(container_id=c.id, error=f"{INTERRUPTED}: {reason}")
     if c.operation == "stop":
         outcome = m.ContainerStopFailed(container_id=c.id, error=reason)
@@ -85,9 +124,11 @@ async def _give_up(services: Services, container_id: str, reason: str) -> None:
     elif c.operation in ("pause", "unpause"):
         outcome = m.ContainerFreezeFailed(container_id=c.id, paused=c.operation == "unpause", error=reason)
     try:
-        await conclude(_context(services, c.operation_command), c.id, outcome, answer=SystemFailure(reason))
-    except EngineError:
-        LOGGER.exception("container %s keeps an open intent until the next start", c.id)
+        await conclude(_context(services, command_id), c.id, outcome, answer=SystemFailure(reason))
+    except EngineError as error:
+        LOGGER.warning("container %s keeps an open intent for now: %s", c.id, error)
+        return False
+    return True
 
 
 def _fresh(services: Services) -> Context:
@@ -101,18 +142,27 @@ def _context(services: Services, command_id: str) -> Context:
     return Context(services, cause, step_prefix=services.ids.new()[:12])
 
 
+def _now(services: Services, c: Container) -> Container:
+    """As it is now; one that is gone as it was: whoever asked something of it gets an answer."""
+    return services.state.containers.get(c.id) or c
+
+
 async def _settle_kills(services: Services, c: Container) -> None:
     """Nobody can tell whether a signal was sent; it is never sent again."""
     for command_id in c.kills:
+        if command_id not in _now(services, c).kills:
+            continue
         unknown = m.ContainerKillFailed(container_id=c.id, signal=0, error=INTERRUPTED)
         is_step = command_id in (c.operation_command, c.restarting)  # of a stop, which has an answer of its own
         answer = msgspec.UNSET if is_step else Unavailable(INTERRUPTED)
-        await _context(services, command_id).append(f"container/{c.id}", unknown, answer=answer)
+        await conclude(_context(services, command_id), c.id, unknown, answer=answer)
 
 
 async def _settle_extractions(services: Services, c: Container) -> None:
     """Who unpacked ended with the daemon, and the archive is gone: what was written stays."""
     for command_id, path in c.extractions:
+        if (command_id, path) not in _now(services, c).extractions:
+            continue
         failed = m.ContainerExtractFailed(container_id=c.id, path=path, error=INTERRUPTED)
         await conclude(_context(services, command_id), c.id, failed, answer=Unavailable(INTERRUPTED))
 
@@ -120,6 +170,8 @@ async def _settle_extractions(services: Services, c: Container) -> None:
 async def _settle_commits(services: Services, c: Container) -> None:
     """The image handler has settled its part by now: there is an image or none. What was paused for it goes on."""
     for command_id in c.commits:
+        if command_id not in _now(services, c).commits:
+            continue
         context = _context(services, command_id)
         intent, image_id = await _found_commit(context, c.id)
         if intent is not None and intent.pauses:
@@ -182,7 +234,7 @@ async def _settle_start(context: Context, c: Container) -> None:
             started_at_ns=context.clock.now_ns(),
             apparmor_profile=found.apparmor_profile,
         )
-        await context.append(f"container/{c.id}", started, answer=_answer(c, None))
+        await conclude(context, c.id, started, answer=_answer(c, None))
         return
     saga = Saga()
     for command in (
@@ -210,13 +262,12 @@ def _scheduled_again(context: Context, c: Container) -> tuple[Event, ...]:
 async def _settle_stop(context: Context, c: Container) -> None:
     """If the process has ended the stop is done; else it runs on."""
     exited = context.state.execs.last_exit(c.id)
-    stream = f"container/{c.id}"
     if exited is not None and exited.run == c.run:
         await exits.settle_exit(_fresh(context.services), c.id)
-        await context.append(stream, m.ContainerStopped(container_id=c.id), answer=_answer(c, None))
+        await conclude(context, c.id, m.ContainerStopped(container_id=c.id), answer=_answer(c, None))
         return
     failed = m.ContainerStopFailed(container_id=c.id, error=INTERRUPTED)
-    await context.append(stream, failed, answer=_answer(c, Unavailable(INTERRUPTED)))
+    await conclude(context, c.id, failed, answer=_answer(c, Unavailable(INTERRUPTED)))
 
 
 async def _settle_exit(context: Context, c: Container) -> None:
@@ -264,12 +315,14 @@ async def _settle_remove(context: Context, c: Container) -> None:
     await remove.carry_out(context, c.id, volumes=c.remove_volumes)
 
 
-async def _settle_restart(services: Services, container_id: str) -> None:
+async def _settle_restart(services: Services, found: Container) -> None:
     """Stopped and not yet started: started now. What still is in the run that was to end was not stopped."""
-    c = services.state.containers.get(container_id)
-    if c is None or not c.restarting:
+    c = services.state.containers.get(found.id)
+    if c is None or not c.restarting or c.restarting != found.restarting:
         return
+    await _settle_operation(services, c.id, c.restarting)  # a start that a try before this one began
     context = _context(services, c.restarting)
+    c = _now(services, c)
     if c.is_live and c.run == c.restarted_run:
         failed = m.ContainerRestartFailed(container_id=c.id, error=INTERRUPTED)
         await conclude(context, c.id, failed, answer=Unavailable(INTERRUPTED))
