@@ -194,10 +194,14 @@ class ConmonRuntime(OutputFiles):
             with attempt(f"prepare container {plan.container_id}"):
                 await anyio.to_thread.run_sync(waiting.complete, plan)
             waiting.begin()
-            with await waiting.launched.monitor() as conmon:
-                await waiting.hand_over(plan, conmon)
+            conmon = await waiting.launched.monitor()
+            with conmon or contextlib.nullcontext():
+                if conmon is not None:
+                    await waiting.hand_over(plan, conmon)
                 what = f"creating container {plan.container_id}"
                 pid = await monitor.bounded(CREATE_TIMEOUT_S, waiting.sync, conmon, what)
+                if conmon is None:
+                    raise monitor.RuntimeRefused(monitor.NO_WORD)  # it made a process, and nobody is there to watch it
                 waiting.remember(pid, conmon)
                 return LiveProcess(pid=pid, monitor_pid=conmon.pid, started=False)
 

@@ -70,14 +70,17 @@ class Execs:
                 start.write()
             words = self._arguments(plan, directory, attached=session is not None)
             launched = await monitor.launch(words, directory, environment, inherit)
-            with await launched.monitor() as conmon:
+            conmon = await launched.monitor()
+            with conmon or contextlib.nullcontext():
                 if session is not None:
                     await monitor.bounded(EXEC_TIMEOUT_S, attach, conmon, f"exec {plan.exec_id}")
                     session.connected(connect(directory), terminal=plan.terminal)
                     start.write()
                 pid = await monitor.bounded(EXEC_TIMEOUT_S, sync, conmon, f"exec {plan.exec_id}")
-                _remember(directory, known, pid, conmon)
-                return LiveProcess(pid=pid, monitor_pid=conmon.pid)
+                made = _made(known, pid, conmon)
+                with contextlib.suppress(FileNotFoundError):  # it was short, and its container is gone already
+                    record.write(directory, made)
+                return LiveProcess(pid=pid, monitor_pid=made.monitor_pid)
 
     def _arguments(self, plan: ExecPlan, directory: Path, *, attached: bool) -> list[str]:
         return [
@@ -173,12 +176,12 @@ def _prepare(directory: Path, plan: ExecPlan) -> record.Record:
     return fresh
 
 
-def _remember(directory: Path, known: record.Record, pid: int, conmon: ProcessHandle) -> None:
-    made = msgspec.structs.replace(
-        known, pid=pid, pid_started=start_time(pid), monitor_pid=conmon.pid, monitor_started=conmon.started
+def _made(known: record.Record, pid: int, conmon: ProcessHandle | None) -> record.Record:
+    """What is known now. It may have ended, and its conmon too, when nobody is attached: its exit file tells."""
+    watched = (conmon.pid, conmon.started) if conmon else (0, 0)
+    return msgspec.structs.replace(
+        known, pid=pid, pid_started=start_time(pid), monitor_pid=watched[0], monitor_started=watched[1]
     )
-    with contextlib.suppress(FileNotFoundError):  # it was short, and its container is gone already
-        record.write(directory, made)
 
 
 async def _drain_after(found: record.Record, session: ExecSession) -> None:

@@ -50,7 +50,7 @@ class Pipe:
         self._buffer = b""
 
     async def message(self, monitor: ProcessHandle | None) -> int:
-        """The number in the next line. Raises RuntimeRefused, also when conmon ends without a word."""
+        """The number in the next line. Raises RuntimeRefused, also when conmon ends, or has ended, without a word."""
         os.set_blocking(self.read_end, False)  # not for the pipe that conmon itself reads: it takes no EAGAIN
         while b"\n" not in self._buffer:
             await self._read_more(monitor)
@@ -61,12 +61,17 @@ class Pipe:
         return message.data
 
     async def _read_more(self, monitor: ProcessHandle | None) -> None:
-        watched = (self.read_end,) if monitor is None else (self.read_end, monitor.fileno())
-        ready = await wait_any(watched)
-        more = os.read(self.read_end, _MESSAGE_BYTES) if self.read_end in ready else b""
-        if not more or len(self._buffer) > _MESSAGE_BYTES:
+        ended = monitor is None or monitor.fileno() in await wait_any((self.read_end, monitor.fileno()))
+        more = self._at_hand()  # after the look at conmon: it may have spoken and ended between two looks
+        if (ended and not more) or len(self._buffer) > _MESSAGE_BYTES:
             raise RuntimeRefused(NO_WORD)
         self._buffer += more
+
+    def _at_hand(self) -> bytes:
+        try:
+            return os.read(self.read_end, _MESSAGE_BYTES)
+        except BlockingIOError:
+            return b""
 
     def write(self) -> None:
         """Say "go on"."""
@@ -95,10 +100,10 @@ class Launch:
     def __init__(self, child: processes.Child, said: FileIO, directory: Path) -> None:
         self._child, self._said, self._directory = child, said, directory
 
-    async def monitor(self) -> ProcessHandle:
+    async def monitor(self) -> ProcessHandle | None:
         """Hold the monitor. The launched process forks, writes conmon.pid and ends; first it waits for its start pipe.
 
-        Raises SystemFailure, RuntimeRefused.
+        None when the monitor has ended by now: what it had to say lies in its pipe. Raises SystemFailure.
         """
         with self._said as said:
             code = await self._child.wait(LAUNCH_TIMEOUT_S)
@@ -108,8 +113,9 @@ class Launch:
                 raise SystemFailure(f"conmon failed (exit {code}): {text}")
         pid = int((self._directory / "conmon.pid").read_text())
         handle = ProcessHandle.open(pid)
-        if handle is None or not speaks_of(pid, self._directory):
-            raise RuntimeRefused(NO_WORD)
+        if handle is not None and not speaks_of(pid, self._directory):  # somebody else has its number by now
+            handle.close()
+            return None
         return handle
 
     async def give_up(self) -> None:
@@ -159,7 +165,7 @@ def arguments(
     ]
 
 
-async def bounded(timeout_s: float, pipe: Pipe, monitor: ProcessHandle, what: str) -> int:
+async def bounded(timeout_s: float, pipe: Pipe, monitor: ProcessHandle | None, what: str) -> int:
     """Wait for a message. Raises RuntimeRefused, and SystemFailure after `timeout_s`."""
     try:
         with anyio.fail_after(timeout_s):
