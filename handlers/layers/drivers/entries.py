@@ -16,6 +16,8 @@ from handlers.compression import CutShort
 _HEADER_LIMIT_BYTES = 1024 * 1024  # of a PAX or GNU long-name header; Go's archive/tar has the same bound
 ENTRIES_LIMIT = 4_000_000  # the largest images have a quarter of that; more only eats inodes and memory
 _XATTR_PREFIX = "SCHILY.xattr."
+_CHECKSUM = slice(148, 156)  # of a header; counted as spaces
+_LOW_BYTES = bytes(range(0x80))
 
 
 class BadArchive(InvalidParameter):
@@ -107,6 +109,20 @@ class Stream:
             self._digest.update(block)
             self._block = memoryview(block)
         return True
+
+
+def checksums(header: bytes) -> tuple[int, int]:
+    """The sums of a header's bytes (512) taken as unsigned and as signed.
+
+    The library unpacks each byte for itself, which was a tenth of all that it takes to unpack a layer.
+    """
+    field = header[_CHECKSUM]
+    unsigned = sum(header) - sum(field) + len(field) * ord(" ")
+    negative = len(header.translate(None, _LOW_BYTES)) - len(field.translate(None, _LOW_BYTES))
+    return unsigned, unsigned - 0x100 * negative
+
+
+tarfile.calc_chksums = checksums  # type: ignore[attr-defined]  # missing in typeshed
 
 
 def entries(stream: Stream, *, limit: int = ENTRIES_LIMIT) -> Iterator[tarfile.TarInfo]:
