@@ -31,6 +31,7 @@ from handlers.layers.drivers.whiteouts import (
 )
 from handlers.layers.ports import BLOCK_BYTES
 
+_PERMISSIONS = 0o777  # what a new file is made with; set-user-id and its like come when its owner is right
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _HOST_FAILURES = frozenset(
     (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EPERM, errno.EACCES, errno.ENOMEM, errno.EMFILE)
@@ -191,16 +192,20 @@ class Extraction:
         self._directory_times[path] = modified_ns(entry)
 
     def _file(self, path: str, entry: tarfile.TarInfo) -> None:
-        descriptor = self._create(path, lambda: os.open(path, _NEW_FILE, 0o600))
+        descriptor = self._create(path, lambda: os.open(path, _NEW_FILE, entry.mode & _PERMISSIONS))
         assert descriptor is not None
         try:
             written_bytes = self._write(path, descriptor, entry)
-            os.fchown(descriptor, entry.uid, entry.gid)  # before the mode and the capabilities, which it takes away
-            os.fchmod(descriptor, stat.S_IMODE(entry.mode))
-            _set_attributes(descriptor, entry)
+            found = os.fstat(descriptor)
+            if (found.st_uid, found.st_gid) != (entry.uid, entry.gid):
+                os.fchown(descriptor, entry.uid, entry.gid)  # before the mode and capabilities, which it takes away
+            if stat.S_IMODE(found.st_mode) != stat.S_IMODE(entry.mode):
+                os.fchmod(descriptor, stat.S_IMODE(entry.mode))
+            if _set_attributes(descriptor, entry):
+                found = os.fstat(descriptor)  # they may lie in a block of their own
             _set_time(descriptor, entry)
             # zfs counts blocks when it has written them, some seconds later
-            self._blocks += max(os.fstat(descriptor).st_blocks, -(-written_bytes // BLOCK_BYTES))
+            self._blocks += max(found.st_blocks, -(-written_bytes // BLOCK_BYTES))
         finally:
             os.close(descriptor)
         self.size_bytes += entry.size
@@ -281,8 +286,10 @@ def _set_time(target: int | str, entry: tarfile.TarInfo) -> None:
         os.utime(target, ns=(time_ns, time_ns), follow_symlinks=False)
 
 
-def _set_attributes(target: int | str, entry: tarfile.TarInfo) -> None:
-    for name, value in extended_attributes(entry).items():
+def _set_attributes(target: int | str, entry: tarfile.TarInfo) -> bool:
+    """Whether there are any."""
+    attributes = extended_attributes(entry)
+    for name, value in attributes.items():
         if name.startswith(OVERLAY_ATTRIBUTES):
             continue
         try:
@@ -294,3 +301,4 @@ def _set_attributes(target: int | str, entry: tarfile.TarInfo) -> None:
             # as Docker: a file system without such attributes, or a kind of file that has none, isn't fatal
             if error.errno != errno.ENOTSUP and not (error.errno == errno.EPERM and name.startswith("user.")):
                 raise
+    return bool(attributes)
