@@ -1,41 +1,47 @@
 """Has files of the log checked beside their fold; without it a boot over a long history would take far longer."""
 
+import fcntl
+import os
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 import anyio
 import anyio.abc
+from anyio.to_thread import run_sync
 
+from events.codec import Record
 from events.errors import SystemFailure
-from events.log import LogBroken
-from events.segment_check import WRONG
+from events.segment_check import read_page
 
 _PROGRAM: Final = (sys.executable, "-I", "-m", "events.segment_check")
+_PIPE_BYTES: Final = 1 << 20  # a page, so that the next one is made while it is folded
 
 
 @asynccontextmanager
-async def checked_apart(files: Sequence[Path]) -> AsyncIterator[None]:
-    """Check complete files while the block runs; it ends, or fails, only once they are checked.
+async def checked_apart(files: Sequence[Path]) -> AsyncIterator[AsyncIterator[Sequence[Record]]]:
+    """Check files in a process of its own, and give their records, page by page, as they are checked.
 
-    Raises LogBroken that names the first bad sequence, also where the block failed on what is wrong there;
-    SystemFailure when they could not be checked.
+    The pages raise LogBroken that names the first bad sequence, SystemFailure when files could not be checked.
     """
-    async with await anyio.open_process([*_PROGRAM, *map(str, files)], stdin=None, stderr=None) as process:
+    reading, writing = os.pipe()
+    with os.fdopen(reading, "rb") as pages:
         try:
-            yield
-        except Exception:
-            await _raise_what_is_wrong(process)
-            raise
-        await _raise_what_is_wrong(process)
+            fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+            process = await anyio.open_process([*_PROGRAM, *map(str, files)], stdin=None, stdout=writing, stderr=None)
+        finally:
+            os.close(writing)
+        async with process:
+            try:
+                yield _pages(pages, process)
+            finally:
+                pages.close()  # who still writes ends
 
 
-async def _raise_what_is_wrong(process: anyio.abc.Process) -> None:
-    told = b"".join([part async for part in process.stdout or ()])  # type: ignore[union-attr]  # it is a pipe
-    status = await process.wait()
-    if status == WRONG:
-        raise LogBroken(told.decode(errors="replace"))
-    if status:
+async def _pages(pages: BinaryIO, process: anyio.abc.Process) -> AsyncIterator[Sequence[Record]]:
+    while records := await run_sync(read_page, pages):
+        yield records
+    if status := await process.wait():
         raise SystemFailure(f"the event log could not be checked: the process that does so ended with {status}")

@@ -7,8 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
-from events.codec import Record
-from events.log import Append, ClaimTaken
+from events.log import Append, ClaimTaken, LogBroken
 
 Holder = Callable[[str], str | None]
 
@@ -21,6 +20,17 @@ class Change(msgspec.Struct, frozen=True):
 
 
 UNCHANGED = Change()
+
+
+class Told(msgspec.Struct, frozen=True, gc=False):
+    """What of a stored event tells who holds what from there on."""
+
+    stream: str
+    take: tuple[str, ...] = ()
+    release: tuple[str, ...] = ()
+
+
+_decoder = msgspec.json.Decoder(Told)
 
 
 def settle(appends: Sequence[Append], holder: Holder) -> dict[str, str | None]:
@@ -51,9 +61,17 @@ def change(append: Append, holder: Holder, after: Mapping[str, str | None]) -> C
     )
 
 
-def fold(holders: dict[str, str], record: Record) -> None:
+def told_by(stored: bytes) -> Told:
+    """Read no more of an event than that. Raises LogBroken."""
+    try:
+        return _decoder.decode(stored)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise LogBroken(f"a stored event can't be read: {error}") from error
+
+
+def fold(holders: dict[str, str], told: Told) -> None:
     """Take in what one stored event changes (key -> stream that holds it)."""
-    for key in record.release:
-        if holders.get(key) == record.stream:
+    for key in told.release:
+        if holders.get(key) == told.stream:
             del holders[key]
-    holders.update(dict.fromkeys(record.take, record.stream))
+    holders.update(dict.fromkeys(told.take, told.stream))

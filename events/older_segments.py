@@ -95,23 +95,32 @@ class OlderSegment(SegmentReader):
 
     def verify(self) -> None:
         """Check every event of it, and that it ends where the next file begins (blocking). Raises LogBroken."""
-        previous = self.base.hash
-        for rows in self.checked_rows(self.last.sequence, REPLAYED_ROWS):
-            previous = rows[-1][6]
-        if previous != self.last.hash:
-            raise LogBroken(f"event {self.last.sequence} isn't the one that {self.path.name} ends with")
+        for _ in self.checked_rows(self.last.sequence, REPLAYED_ROWS):
+            pass
 
     def checked_rows(self, last: int, limit: int) -> Iterator[list[Row]]:
         """Its events up to `last`, at most `limit` at once; chain and columns hold (blocking).
 
         Raises LogBroken that names the first bad sequence.
         """
+        for after, previous, rows in self._pages(last, limit):
+            self.rows.check(rows, previous, after)
+            yield rows
+
+    def checked_stored(self, limit: int) -> Iterator[list[bytes]]:
+        """All its events as they are hashed, otherwise the same."""
+        for after, previous, rows in self._pages(self.last.sequence, limit):
+            yield self.rows.checked_stored(rows, previous, after)
+
+    def _pages(self, last: int, limit: int) -> Iterator[tuple[int, bytes, list[Row]]]:
+        """Rows up to `last`, with sequence and hash of the event before them."""
         after, previous = self.base.sequence, self.base.hash
         while after < min(last, self.last.sequence):
-            found = self._readable(after, limit)
-            self.rows.check(found, previous, after)
-            yield found
-            after, previous = found[-1][0], found[-1][6]
+            rows = self._readable(after, limit)
+            yield after, previous, rows
+            after, previous = rows[-1][0], rows[-1][6]
+        if after == self.last.sequence and previous != self.last.hash:
+            raise LogBroken(f"event {after} isn't the one that {self.path.name} ends with")
 
     def _readable(self, after: int, limit: int) -> list[Row]:
         """The next rows; where the file itself is damaged, those before the damage, then the error with a name."""

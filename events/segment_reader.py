@@ -15,7 +15,6 @@ from events.ledger import Position
 from events.log import LogBroken, Stored
 from events.segment_rows import Row, Rows
 
-PAGE_ROWS: Final = 200
 REPLAYED_ROWS: Final = 4000
 
 _PAGE: Final = "SELECT record, hash FROM events WHERE sequence > ? AND sequence <= ? ORDER BY sequence LIMIT ?"
@@ -106,9 +105,9 @@ class SegmentReader(ABC):
 
     async def fold_claims(self, holders: dict[str, str], after: int) -> None:
         """Bring who holds which claim up to date, by the events after a sequence that changed any."""
-        while found := await self.fetch(_CLAIMS, after, PAGE_ROWS):
+        while found := await self.fetch(_CLAIMS, after, REPLAYED_ROWS):
             for _, frame in found:
-                claims.fold(holders, self.rows.record(frame))
+                claims.fold(holders, claims.told_by(self.rows.stored(frame)))
             after = found[-1][0]
 
     async def hash_of(self, sequence: int) -> bytes:

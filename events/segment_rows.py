@@ -47,15 +47,8 @@ class _Told(msgspec.Struct, frozen=True, gc=False):
     reply: msgspec.Raw = codec.NO_REPLY
 
 
-_told = msgspec.json.Decoder(_Told)
+_read_told = msgspec.json.Decoder(_Told).decode
 Told = TypeVar("Told", Record, _Told)
-
-
-def _read_told(stored: bytes) -> _Told:
-    try:
-        return _told.decode(stored)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise LogBroken(f"a stored event can't be read: {error}") from error
 
 
 class _Keys(dict[str, int]):
@@ -81,11 +74,13 @@ class Rows:
         self.identity = identity
         self.base = base
         self._records = Records(dictionary or b"")
-        self._key = identity.origin.encode()[:64]
+        self._keyed = blake2b(digest_size=8, key=identity.origin.encode()[:64])
 
     def key(self, name: str) -> int:
         """Under which a stream or command is found."""
-        return int.from_bytes(blake2b(name.encode(), digest_size=8, key=self._key).digest(), "big", signed=True)
+        keyed = self._keyed.copy()
+        keyed.update(name.encode())
+        return int.from_bytes(keyed.digest(), "big", signed=True)
 
     def made(self, entry: Entry) -> tuple[object, ...]:
         """The row of an event that was admitted."""
@@ -121,16 +116,20 @@ class Rows:
 
         Raises LogBroken that names the first bad sequence.
         """
-        return list(self._checked(rows, previous, after, codec.decode_record))
+        return [record for _, record in self._checked(rows, previous, after, codec.decode_record)]
+
+    def checked_stored(self, rows: Sequence[Row], previous: bytes, after: int) -> list[bytes]:
+        """The same; the bytes that are hashed."""
+        return [stored for stored, _ in self._checked(rows, previous, after, _read_told)]
 
     def check(self, rows: Sequence[Row], previous: bytes, after: int) -> None:
-        """The same without the records."""
+        """The same, and nothing is kept."""
         for _ in self._checked(rows, previous, after, _read_told):
             pass
 
     def _checked(
         self, rows: Sequence[Row], previous: bytes, after: int, read: Callable[[bytes], Told]
-    ) -> Iterator[Told]:
+    ) -> Iterator[tuple[bytes, Told]]:
         if not rows:
             raise LogBroken(f"event {after + 1} is missing from the log")
         keys, unpack, link = _Keys(self.key), self._records.unpack, chain.link
@@ -142,6 +141,8 @@ class Rows:
                 told = read(stored) if link(previous, stored) == digest else None
             except LogBroken as error:
                 raise LogBroken(f"event {expected}: {error}") from error
+            except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+                raise LogBroken(f"event {expected}: a stored event can't be read: {error}") from error
             if told is None:
                 raise LogBroken(chain.unfit(expected))
             if (
@@ -153,7 +154,7 @@ class Rows:
             ):
                 raise LogBroken(f"event {expected} has index columns that differ from its record")
             previous = digest
-            yield told
+            yield stored, told
 
 
 def rows_of(log_id: str, earlier: bytes, base: bytes, dictionary: bytes) -> Rows:

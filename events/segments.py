@@ -22,7 +22,6 @@ from events.log_directory import clear_replaced, create_file, newest_segment, se
 from events.older_segments import OlderSegment
 from events.segment import Segment
 from events.segment_reader import SegmentReader, translated
-from events.segment_rows import Row
 from events.segment_schema import Identity, create
 
 _INDEX_FILE: Final = "older.sqlite"
@@ -173,15 +172,15 @@ class Segments:
         """The hash of an event; of 0, what stands before the first. Raises LogBroken when there is no such event."""
         return await (await self._opened(max(1, sequence))).hash_of(sequence)
 
-    async def checked(self, after: int, last: int) -> AsyncIterator[tuple[list[Row], list[Record]]]:
-        """All events with sequences in (after, last], page by page; chain and columns hold.
+    async def checked(self, after: int, last: int) -> AsyncIterator[list[Record]]:
+        """The records of all events with sequences in (after, last], page by page; chain and columns hold.
 
         Raises LogBroken that names the first bad sequence.
         """
         previous = await self.hash_of(after)
         while after < last:
             rows, records = await (await self._opened(after + 1)).checked_page(after, last, previous)
-            yield rows, records
+            yield records
             after, previous = rows[-1][0], rows[-1][6]
 
     async def check(self, first: int, last: int) -> None:

@@ -23,7 +23,7 @@ from events.log import Append, ClaimTaken, Listener, LogBroken, Stored, VersionC
 from events.log_directory import DirectoryLock
 from events.projections.state import State
 from events.reserve import Reserve, may_use
-from events.segment_reader import REPLAYED_ROWS, NoSpace, VersionTaken
+from events.segment_reader import NoSpace, VersionTaken
 from events.segments import Segments
 from events.snapshot_directory import SnapshotDirectory
 from events.snapshots import Snapshot
@@ -36,7 +36,7 @@ SEGMENT_EVENTS = 100_000  # in one file
 CLOSE_TIMEOUT_S = 30
 
 LOGGER = logging.getLogger("shiplog.log")
-CheckApart = Callable[[Sequence[Path]], AbstractAsyncContextManager[None]]  # see `replay`
+CheckApart = Callable[[Sequence[Path]], AbstractAsyncContextManager[AsyncIterator[Sequence[Record]]]]  # see `replay`
 
 
 class SqliteLog:
@@ -244,7 +244,8 @@ class SqliteLog:
     async def replay(self, state: State, check_apart: CheckApart | None = None) -> None:
         """Bring an empty state up to the head, from the snapshot that the log was opened with if there is one.
 
-        The chain of all events on the way is checked, with `check_apart` that of complete files beside their fold.
+        The chain of all events on the way is checked, with `check_apart` that of whole files beside their fold: it
+        gives their records, page by page, as they are checked.
         Raises LogBroken that names the first bad sequence.
         """
         if self.base is not None:
@@ -253,14 +254,14 @@ class SqliteLog:
         apart = [each for each in self._files.older if check_apart and each.base.sequence >= state.sequence]
         if check_apart and apart:
             await self._replay_checked(state, apart[0].base.sequence)
-            async with check_apart([each.path for each in apart]):
-                while page := await self._files.page(state.sequence, apart[-1].last.sequence, REPLAYED_ROWS):
-                    state.apply(page)
+            async with check_apart([*(each.path for each in apart), self._files.active.path]) as pages:
+                async for records in pages:
+                    state.apply([_named(record) for record in records])
         await self._replay_checked(state, self.head)
 
     async def _replay_checked(self, state: State, last: int) -> None:
-        async for rows, records in self._files.checked(state.sequence, last):
-            state.apply([_named(record, row[6]) for row, record in zip(rows, records, strict=True)])
+        async for records in self._files.checked(state.sequence, last):
+            state.apply([_named(record) for record in records])
 
     def capture(self, state: State) -> Snapshot:
         """A snapshot of a state that listens to this log; call it on the event loop."""
@@ -306,9 +307,10 @@ class SqliteLog:
         self._tail.close()
 
 
-def _named(record: Record, digest: bytes) -> Recorded:
+def _named(record: Record) -> Recorded:
+    """For folds, which know no hashes. Raises LogBroken that names the event."""
     try:
-        return decoded(record, digest)
+        return decoded(record, b"")
     except LogBroken as error:
         raise type(error)(f"event {record.sequence}: {error}") from error
 

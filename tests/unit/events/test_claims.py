@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from events import chain, claims, codec
+from events import chain, claims
 from events.envelope import ENGINE, Cause
 from events.ledger import Draft, Ledger, Position, prepare
 from events.log import Append, ClaimTaken, VersionConflict
@@ -71,7 +71,7 @@ def test_the_ledger_follows_the_rules(groups: list[list[list[Append]]], lost: se
             assert admitted(draft, batch) == model.apply(batch)
         ledger.adopt(draft)
         for entry in draft.entries:
-            claims.fold(rebuilt, codec.decode_record(entry.stored))
+            claims.fold(rebuilt, claims.told_by(entry.stored))
             assert entry.changes_claims == (b'"take"' in entry.stored or b'"release"' in entry.stored)
         assert ledger.holders == model.holders == rebuilt
         assert {stream: ledger.version(stream) for stream in model.versions} == model.versions
