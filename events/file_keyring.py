@@ -171,6 +171,8 @@ def _content(path: Path) -> _KeyFile | None:
         return msgspec.json.decode(path.read_bytes(), type=_KeyFile)
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise SystemFailure(f"the key file {path} can't be read: {error}") from error
     except msgspec.MsgspecError as error:
         raise SystemFailure(f"the key file {path} is damaged: {error}") from error
 

@@ -41,12 +41,21 @@ async def settle_all(services: Services) -> None:
 async def _destroy_ownerless_keys(services: Services) -> None:
     """A daemon killed between a removal and the destruction of its key: recovery finishes it."""
     try:
-        for owner in await services.keyring.owners(besides=services.state.key_owners()):
-            noun, _, container_id = owner.partition("/")
-            if noun == "container" and services.state.containers.get(container_id) is None:
-                await services.keyring.destroy(owner)
+        owners = await services.keyring.owners(besides=services.state.key_owners())
     except EngineError:
-        LOGGER.exception("keys of containers that are gone could not be destroyed; it is tried again at the next start")
+        LOGGER.exception("nobody can tell which keys there are; it is tried again at the next start")
+        return
+    for owner in owners:
+        noun, _, container_id = owner.partition("/")
+        if noun == "container" and services.state.containers.get(container_id) is None:
+            await _destroy_key(services, owner)
+
+
+async def _destroy_key(services: Services, owner: str) -> None:
+    try:
+        await services.keyring.destroy(owner)
+    except EngineError:
+        LOGGER.exception("the key of %s could not be destroyed; it is tried again at the next start", owner)
 
 
 async def _settle(services: Services, c: Container) -> None:

@@ -1,19 +1,19 @@
 """At boot: what became of the processes that an earlier daemon left, and what on the host belongs to nobody."""
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 
 import anyio
 
 from events.envelope import RECOVERY, Cause
-from events.errors import EngineError, Unavailable
+from events.errors import Unavailable
 from events.messages import exec as m
 from events.projections.containers import Container
 from events.projections.execs import Exec
 from handlers.context import Context, Services
 from handlers.exec.execs import NOT_EXECUTABLE
 from handlers.exec.ports import Runtime
-from handlers.exec.watching import Watching, record_exit, record_orphan
+from handlers.exec.watching import PAUSES_S, Watching, record_exit, record_orphan
 
 LOGGER = logging.getLogger(__name__)
 Settle = Callable[[Services, str], Awaitable[None]]
@@ -36,16 +36,33 @@ class Reconciling:
             for found in tuple(services.state.execs):
                 if found.status != "created":
                     tasks.start_soon(self._bounded, services, found.id, self._exec)
-            for container_id in await self._runtime.list():
+            for container_id in await self._found():
                 if _is_orphan(services.state.containers.get(container_id)):
                     tasks.start_soon(self._bounded, services, container_id, self._orphan)
 
-    async def _bounded(self, services: Services, name: str, settle: Settle) -> None:
+    async def _found(self) -> Collection[str]:
+        """Containers of which the host has something."""
         try:
             with anyio.fail_after(OBJECT_TIMEOUT_S):
-                await settle(services, name)
-        except (EngineError, OSError, TimeoutError):
-            LOGGER.exception("process %s could not be settled; it is tried again at the next start", name)
+                return await self._runtime.list()
+        except Exception:  # those that are known are settled all the same
+            LOGGER.exception("what there is of nobody could not be found; it is tried again at the next start")
+            return ()
+
+    async def _bounded(self, services: Services, name: str, settle: Settle) -> None:
+        """Whatever is wrong with one object, the others are settled."""
+        for pause_s in PAUSES_S:
+            try:
+                with anyio.fail_after(OBJECT_TIMEOUT_S):
+                    await settle(services, name)
+            except Unavailable as error:
+                LOGGER.warning("process %s could not be settled yet: %s", name, error)
+                await anyio.sleep(pause_s)
+            except Exception:
+                LOGGER.exception("process %s could not be settled; it is tried again at the next start", name)
+                return
+            else:
+                return
 
     async def _container(self, services: Services, container_id: str) -> None:
         """A live process is watched; one that has ended is recorded, if it is known to have run its program."""

@@ -15,8 +15,7 @@ from handlers.context import Context, Services
 from handlers.exec.ports import ExitStatus, Runtime
 
 LOGGER = logging.getLogger(__name__)
-_ATTEMPTS = 60
-_PAUSE_S = 1.0
+PAUSES_S = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0, *(60.0,) * 1440)  # a day, while the log refuses what became of an object
 
 
 class Watching:
@@ -42,12 +41,12 @@ class Watching:
     async def _persist(self, key: str, act: Callable[[], Awaitable[None]]) -> None:
         """A full disk or a busy log passes; what doesn't is settled at the next start of the daemon."""
         try:
-            for _ in range(_ATTEMPTS):
+            for pause_s in PAUSES_S:
                 try:
                     await act()
                 except (EngineError, OSError):
                     LOGGER.exception("the end of process %s could not be recorded yet", key)
-                    await anyio.sleep(_PAUSE_S)
+                    await anyio.sleep(pause_s)
                 else:
                     return
             LOGGER.error("the end of process %s was not recorded", key)

@@ -19,10 +19,19 @@ OBJECT_LIMIT_S = 600.0
 async def reconcile(context: Context, driver: GraphDriver, turns: Turns) -> None:
     """Forget who read, settle open intents, remove layers that nobody needs, then what the log doesn't know."""
     for holder in decide.readers(context.state.layers):  # of the engine's last run; nobody is served yet
-        await removal.release_layers(context, ReleaseLayers(holder=holder), driver, turns)
+        await _release(context, holder, driver, turns)
     for chain in [layer.chain_id for layer in context.state.layers if layer.driver == driver.name]:
         await _settle(context, chain, driver, turns)
     await _remove_orphans(context, driver)
+
+
+async def _release(context: Context, holder: str, driver: GraphDriver, turns: Turns) -> None:
+    """What can't be released now is at the next start."""
+    try:
+        with anyio.fail_after(OBJECT_LIMIT_S):
+            await removal.release_layers(context, ReleaseLayers(holder=holder), driver, turns)
+    except (EngineError, TimeoutError):
+        LOGGER.exception("layers can't be released by %s", holder)
 
 
 async def _settle(context: Context, chain: str, driver: GraphDriver, turns: Turns) -> None:
@@ -50,8 +59,8 @@ async def _remove_orphan(context: Context, cache_id: str, driver: GraphDriver) -
     try:
         with anyio.fail_after(OBJECT_LIMIT_S):
             await driver.remove(cache_id)
+            await context.append("system/engine", OrphanRemoved(kind="directory", name=cache_id))
     except (EngineError, TimeoutError):
         LOGGER.exception("directory %s of the storage driver can't be removed", cache_id)
         return False
-    await context.append("system/engine", OrphanRemoved(kind="directory", name=cache_id))
     return True

@@ -6,7 +6,6 @@ from functools import partial
 
 import anyio
 
-from events.errors import EngineError
 from events.messages.system import OrphanRemoved
 from events.projections.networks import SandboxState
 from handlers.context import Context
@@ -19,7 +18,7 @@ from handlers.turns import Turns
 Remove = Callable[[str], Awaitable[None]]
 _OBJECT_LIMIT_S = 20.0
 _ALL_LIMIT_S = 120.0
-_log = logging.getLogger(__name__)
+LOGGER = logging.getLogger(__name__)
 
 
 class Reconcile:
@@ -53,8 +52,8 @@ class Reconcile:
         try:
             with anyio.fail_after(limit_s):
                 await settle()
-        except (EngineError, TimeoutError) as error:
-            _log.warning("recovery of %s: %s", what, str(error) or "took too long")
+        except Exception:  # whatever is wrong with one object, the others are settled
+            LOGGER.exception("%s can't be settled; it is tried again at the next start", what)
 
     async def _remove_orphans(self, context: Context) -> None:
         await together(

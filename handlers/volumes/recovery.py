@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 import anyio
 
 from events.envelope import Cause, Recorded
+from events.errors import EngineError
 from events.messages.system import OrphanRemoved
 from events.messages.volume import VolumeCreateRequested, VolumePopulateRequested, VolumeRemoveRequested
 from events.projections.volumes import Volume
@@ -76,7 +77,13 @@ def _cause_of_outcome(context: Context, intent: Recorded) -> Cause:
 
 
 async def _remove_orphans(context: Context, driver: VolumeDriver, turns: Turns) -> None:
-    for name in sorted(await driver.list()):
+    try:
+        with anyio.fail_after(SETTLE_TIMEOUT_S):
+            names = sorted(await driver.list())
+    except Exception:  # as above
+        logger.exception("the volumes of driver %s could not be listed", driver.name)
+        return
+    for name in names:
         if not _is_orphan(context, driver, name):
             continue
         try:
@@ -103,9 +110,12 @@ async def _destroy_orphaned_keys(context: Context, turns: Turns) -> None:
         name = owner.removeprefix(KEY_PREFIX)
         if not owner.startswith(KEY_PREFIX) or _needs_key(context, name):
             continue
-        async with turns.of(name):  # a creation makes its key before it is known
-            if not _needs_key(context, name):
-                await context.keyring.destroy(owner)
+        try:
+            async with turns.of(name):  # a creation makes its key before it is known
+                if not _needs_key(context, name):
+                    await context.keyring.destroy(owner)
+        except EngineError:
+            logger.exception("the key of %s could not be destroyed; it is tried again at the next start", owner)
 
 
 def _needs_key(context: Context, name: str) -> bool:

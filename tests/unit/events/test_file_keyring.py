@@ -99,6 +99,19 @@ async def test_a_damaged_file_is_named_and_holds_up_nobody(tmp_path: Path, caplo
     assert path.name in caplog.text
 
 
+async def test_a_file_that_can_not_be_read_is_named_and_holds_up_nobody(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    await FileKeyring(tmp_path).seal("container/a", b"secret")
+    path = only_file(tmp_path)
+    path.unlink()
+    path.mkdir()
+    keyring = FileKeyring(tmp_path)
+    await keyring.seal("container/b", b"fine")
+    assert await keyring.owners() == ("container/b",)
+    assert path.name in caplog.text
+
+
 async def test_a_directory_that_is_gone_is_a_failure(tmp_path: Path) -> None:
     keyring = FileKeyring(tmp_path / "keys")
     (tmp_path / "keys").rmdir()

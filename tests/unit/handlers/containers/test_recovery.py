@@ -4,45 +4,29 @@ from collections.abc import Sequence
 from typing import Any
 
 import anyio
+import msgspec
 import pytest
 from typing_extensions import override
 
 from events.base import Command, Event
-from events.envelope import Cause, Recorded
 from events.errors import SystemFailure
-from events.log import Append
-from events.memory_log import MemoryLog
 from events.messages import container as m
 from events.messages import exec as x
 from events.messages.layer import UnmountContainerLayer
 from events.messages.network import DisconnectSandbox
 from events.projections.containers import Container
 from events.sealed import Sealed
-from events.segment_reader import NoSpace
 from handlers.containers import access, recovery
 from handlers.containers.handler import ContainerHandler
 from handlers.containers.limits import HostLimits
 from handlers.context import Context, Handle
+from tests.fakes.keyring import MemoryKeyring
+from tests.fakes.refusing_log import RefusingLog
 from tests.fakes.sender import Engine, SteppingClock
 
 ID = "a" * 64
 STREAM = f"container/{ID}"
 PATIENCE_S = 10.0
-
-
-class RefusingLog(MemoryLog):
-    """Its disk is full for the next few appends, and then it isn't."""
-
-    refusals = 0
-
-    @override
-    async def append(
-        self, appends: Sequence[Append], *, cause: Cause, reply: bytes | None = None
-    ) -> Sequence[Recorded]:
-        if self.refusals:
-            self.refusals -= 1
-            raise NoSpace
-        return await super().append(appends, cause=cause, reply=reply)
 
 
 class Host:
@@ -158,3 +142,23 @@ async def test_a_restart_whose_stop_was_cut_off_has_failed(log: RefusingLog, ref
     log.refusals = refusals
     container = await recovered(engine)
     assert (container.status, container.operation, container.restarting) == ("running", "", "")
+
+
+class StuckKeyring(MemoryKeyring):
+    """Can't destroy one owner's key."""
+
+    @override
+    async def destroy(self, owner: str) -> None:
+        if owner == "container/a":
+            raise SystemFailure("its file can't be written")
+        await super().destroy(owner)
+
+
+async def test_one_key_that_stays_keeps_no_other(log: RefusingLog) -> None:
+    engine = await engine_with_a_container(log, Host())
+    keyring = StuckKeyring()
+    engine.services = msgspec.structs.replace(engine.services, keyring=keyring)
+    for owner in ("container/a", "container/b"):
+        await keyring.seal(owner, b"x")
+    await recovered(engine)
+    assert await keyring.owners() == ("container/a",)

@@ -8,17 +8,20 @@ import pytest
 
 from events.envelope import Cause
 from events.errors import Conflict, InvalidParameter, NotFound, NotModified, SystemFailure
+from events.memory_log import MemoryLog
 from events.messages import container as c
 from events.messages import exec as m
 from events.messages.system import OrphanRemoved
 from events.projections.containers import Container
 from handlers.context import Context
+from handlers.exec import reconciling, watching
 from handlers.exec.handler import ExecHandler
 from handlers.exec.ports import ExecPlan
 from handlers.exec.specification import Settings
 from tests.fakes.processes import PASSWD, filled_in, new_id, some_facts
+from tests.fakes.refusing_log import RefusingLog
 from tests.fakes.runtime import Disk, MemoryRuntime
-from tests.fakes.sender import CLIENT, Engine
+from tests.fakes.sender import CLIENT, Engine, SteppingClock
 
 LIMIT_S = 10
 SETTINGS = Settings(cgroup_parent="/test", runtimes={"runc": "/usr/sbin/runc"})
@@ -31,11 +34,11 @@ class Host:
         self.rootfs, self.disk = rootfs, Disk()
 
     @asynccontextmanager
-    async def daemon(self, engine: Engine | None = None):
+    async def daemon(self, engine: Engine | None = None, log: MemoryLog | None = None):
         runtime = MemoryRuntime(self.disk)
         async with anyio.create_task_group() as tasks:
             handler = ExecHandler(runtime, some_facts(), SETTINGS, tasks)
-            made = Engine(handler)
+            made = Engine(handler, log=log)
             if engine is not None:
                 for recorded in [event async for event in engine.log.read(limit=0)]:
                     await made.append(recorded.stream, recorded.event)
@@ -423,6 +426,53 @@ async def test_a_start_that_a_kill_interrupted_is_seen_as_far_as_it_came(host):
         assert await runtime.list() == {waiting.id, going.id, over.id}
         await runtime.signal(going.id, 9)
         assert (await event_of(later, f"process/{going.id}", m.ProcessExited)).exit_code == 137
+
+
+async def test_an_end_is_recorded_as_soon_as_the_log_takes_it(host, monkeypatch):
+    monkeypatch.setattr(reconciling, "PAUSES_S", (0.0,) * 9)
+    async with host.daemon() as (engine, runtime):
+        container = await running(engine, host, "sleep", "9")
+    runtime._end(container.id, 9)
+    log = RefusingLog(SteppingClock())
+    async with host.daemon(engine, log) as (later, _):
+        log.refusals = 3
+        await later.reconcile()
+        exited = later.state.execs.last_exit(container.id)
+        assert exited is not None
+        assert exited.exit_code == 9
+
+
+async def test_the_end_of_what_was_watched_is_recorded_however_long_the_log_refuses(host, monkeypatch):
+    monkeypatch.setattr(watching, "PAUSES_S", (0.0,) * 200)
+    log = RefusingLog(SteppingClock())
+    async with host.daemon(log=log) as (engine, runtime):
+        container = await running(engine, host, "sleep", "9")
+        log.refusals = 100
+        runtime._end(container.id, 9)
+        assert (await event_of(engine, f"process/{container.id}", m.ProcessExited)).exit_code == 9
+
+
+async def test_one_that_can_not_be_read_holds_nobody_up(host, monkeypatch):
+    async with host.daemon() as (engine, runtime):
+        containers = [await running(engine, host, "sleep", "9") for _ in range(3)]
+    for container in containers:
+        runtime._end(container.id, 9)
+    async with host.daemon(engine) as (later, runtime):
+        find = runtime.find
+
+        async def torn(container_id: str):
+            if container_id == containers[1].id:
+                raise ValueError("a file of it is torn")
+            return await find(container_id)
+
+        async def unreadable():
+            raise OSError("the directory can't be listed")
+
+        monkeypatch.setattr(runtime, "find", torn)
+        monkeypatch.setattr(runtime, "list", unreadable)
+        await later.reconcile()
+        ended = [later.state.execs.last_exit(container.id) is not None for container in containers]
+        assert ended == [True, False, True]
 
 
 async def test_what_nobody_claims_is_removed(host):

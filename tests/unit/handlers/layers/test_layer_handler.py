@@ -17,7 +17,8 @@ from handlers.layers.errors import LayerNotHeld, NoSuchLayer, WrongDigest
 from handlers.layers.handler import LayerHandler
 from handlers.layers.ports import Below, Unpacked, complete
 from tests.fakes.graph_driver import FakeGraphDriver, PausingDriver
-from tests.fakes.sender import Engine
+from tests.fakes.refusing_log import RefusingLog
+from tests.fakes.sender import Engine, SteppingClock
 from tests.fakes.tars import TarBuilder, digest, gzipped
 
 LIMIT_S = 10.0
@@ -30,7 +31,8 @@ class Host:
     def __init__(self, directory: Path, driver: FakeGraphDriver | None = None) -> None:
         self.directory = directory
         self.driver = driver or FakeGraphDriver(directory)
-        self.engine = Engine(LayerHandler(self.driver, HelperFiles(self.driver, directory)))
+        self.log = RefusingLog(SteppingClock())
+        self.engine = Engine(LayerHandler(self.driver, HelperFiles(self.driver, directory)), log=self.log)
 
     def tar(self, name: str) -> tuple[str, str]:
         """A layer with one file: its path and its digest."""
@@ -424,6 +426,33 @@ async def test_readers_dont_outlive_the_engine(host):
     await host.engine.reconcile()
     assert [(layer.chain_id, layer.holders) for layer in host.engine.state.layers] == [(kept, {OTHER})]
     assert len(await host.driver.list()) == 1
+
+
+async def test_boot_goes_on_when_the_log_refuses_what_became_of_one(host):
+    chain = await host.apply("a")
+    await host.engine.send(m.HoldLayers(chain_ids=(chain,), holder=f"{m.READING}1"))
+    requested = m.LayerApplyRequested(
+        chain_id=digest(b"x"), diff_id=digest(b"x"), parent="", cache_id="c0ffee", driver="fake", holder=IMAGE
+    )
+    await host.engine.append(f"layer/{requested.chain_id}", requested)
+    for cache_id in ("c0ffee", "stray", "stray-too"):
+        await host.driver.create(cache_id, [])
+    host.log.refusals = 1
+    await host.engine.reconcile()
+    layer = host.engine.state.layers.get(chain)
+    assert layer is not None
+    assert host.engine.state.layers.get(requested.chain_id) is None
+    assert await host.driver.list() == {layer.cache_id}
+
+
+async def test_boot_removes_all_that_nobody_knows_though_the_log_refuses_one(host):
+    for cache_id in ("stray", "stray-too"):
+        await host.driver.create(cache_id, [])
+    host.log.refusals = 1
+    await host.engine.reconcile()
+    assert await host.driver.list() == frozenset()
+    orphans = {event.name for event in await host.engine.events() if isinstance(event, OrphanRemoved)}
+    assert orphans == {"stray", "stray-too"}
 
 
 async def test_a_stack_is_removed_at_once(host):

@@ -534,3 +534,17 @@ async def test_one_object_that_cannot_be_settled_holds_nobody_up():
     engine.restart(fakes.parts())
     await engine.boot()
     assert len(fakes.driver.links) == 1
+
+
+async def test_whatever_is_wrong_with_the_predefined_networks_sandboxes_are_restored(monkeypatch):
+    engine, fakes = await booted()
+    await engine.connect(ONE)
+    fakes.driver.links.clear()
+    engine.restart(fakes.parts())
+
+    async def unexpected(*_: object) -> None:
+        raise ValueError("nobody thought of this")
+
+    monkeypatch.setattr("handlers.networks.predefined.PredefinedNetworks.ensure", unexpected)
+    await engine.boot()
+    assert len(fakes.driver.links) == 1

@@ -7,6 +7,7 @@ import msgspec
 import pytest
 from typing_extensions import override
 
+from events.errors import SystemFailure
 from events.messages import volume as m
 from tests.fakes.keyring import MemoryKeyring
 from tests.fakes.volume_driver import FakeVolumeDriver
@@ -140,6 +141,34 @@ async def test_one_stuck_volume_holds_up_nobody(engine):
     await engine.restart()
     assert engine.state.volumes.get("fine") is None
     assert engine.state.volumes.get("alien").status == "creating"
+
+
+class StuckKeyring(MemoryKeyring):
+    """Can't destroy one owner's key."""
+
+    @override
+    async def destroy(self, owner: str) -> None:
+        if owner == "volume/a":
+            raise SystemFailure("its file can't be written")
+        await super().destroy(owner)
+
+
+async def test_one_key_that_stays_keeps_no_other(engine):
+    engine.keyring = StuckKeyring()
+    for owner in ("volume/a", "volume/b"):
+        await engine.keyring.seal(owner, b"x")
+    await engine.restart()
+    assert await engine.keyring.owners() == ("volume/a",)
+
+
+async def test_a_driver_that_does_not_answer_holds_up_no_other(engine):
+    async def unreadable() -> None:
+        raise SystemFailure("the volumes can't be listed")
+
+    engine.driver = LateDriver(unreadable)
+    await engine.keyring.seal("volume/gone", b"x")
+    await engine.restart()
+    assert await engine.keyring.owners() == ()
 
 
 async def test_a_boot_without_anything_open_writes_nothing(engine):
