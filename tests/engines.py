@@ -239,6 +239,18 @@ class EngineUnderTest:
         return [int(pid) for pid in listed.split()] + [pid for pid, _ in self._processes()]
 
 
+@contextlib.contextmanager
+def engine_with_image() -> Iterator[EngineUnderTest]:
+    """A running engine with `busybox:latest`; whatever its tests do to it, nothing stays."""
+    subject = EngineUnderTest()
+    try:
+        subject.start()
+        subject.load_busybox()
+        yield subject
+    finally:
+        subject.close()
+
+
 def remove_cgroups(parent: str) -> None:
     """Remove the empty control groups at and below a parent, in every hierarchy."""
     for root in (Path("/sys/fs/cgroup"), *Path("/sys/fs/cgroup").iterdir()):

@@ -93,10 +93,10 @@ async def settle(context: Context, chain: str, driver: GraphDriver) -> None:
     if layer is None or layer.status == "ready":
         return
     await driver.remove(layer.cache_id)
-    outcome: m.LayerApplyFailed | m.LayerRemoved = m.LayerRemoved(chain_id=chain)
     if layer.status == "applying":
-        outcome = m.LayerApplyFailed(chain_id=chain, error=INTERRUPTED)
-    await context.append(decide.stream(chain), outcome)
+        await context.append(decide.stream(chain), m.LayerApplyFailed(chain_id=chain, error=INTERRUPTED))
+    else:
+        await context.append_all((decide.removed(layer),))
 
 
 async def _give_up(context: Context, holder: str) -> tuple[str, ...]:

@@ -2,21 +2,16 @@
 
 import pytest
 
-from tests.engines import EngineUnderTest
+from tests.engines import engine_with_image
 
 
 @pytest.fixture(scope="module")
 def engine():
     """A running engine with `busybox:latest`."""
-    subject = EngineUnderTest()
-    try:
-        subject.start()
-        subject.load_busybox()
+    with engine_with_image() as subject:
         yield subject
         ids = subject.out("ps", "-aq").split()
         if ids:
             subject.docker("rm", "-f", "-v", *ids)
         assert subject.stop() == 0
         assert subject.leftovers() == []
-    finally:
-        subject.close()

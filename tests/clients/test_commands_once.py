@@ -8,7 +8,7 @@ import pytest
 from daemon.api.refusals import CHANGING, QUERIES
 from daemon.api.routes import TABLE
 from tests.clients.raw import RawClient
-from tests.engines import EngineUnderTest
+from tests.engines import engine_with_image
 from tests.fakes.image_archives import docker_archive, layer, sample
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
@@ -23,13 +23,8 @@ SLEEPER = {"Image": "busybox", "Cmd": ["sleep", "1000"], "HostConfig": {"Network
 @pytest.fixture(scope="module")
 def engine():
     """An engine that is killed between a request and its repeat."""
-    subject = EngineUnderTest()
-    try:
-        subject.start()
-        subject.load_busybox()
+    with engine_with_image() as subject:
         yield subject
-    finally:
-        subject.close()
 
 
 class Asked:

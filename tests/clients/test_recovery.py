@@ -9,7 +9,7 @@ from datetime import datetime
 
 import pytest
 
-from tests.engines import ROOT, EngineUnderTest, wait_until
+from tests.engines import ROOT, engine_with_image, wait_until
 
 pytestmark = pytest.mark.root
 
@@ -17,13 +17,8 @@ pytestmark = pytest.mark.root
 @pytest.fixture
 def engine():
     """An engine for tests that kill it."""
-    subject = EngineUnderTest()
-    try:
-        subject.start()
-        subject.load_busybox()
+    with engine_with_image() as subject:
         yield subject
-    finally:
-        subject.close()
 
 
 def test_a_killed_daemon_finds_its_containers_again(engine):

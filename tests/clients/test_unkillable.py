@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.engines import EngineUnderTest, wait_until
+from tests.engines import EngineUnderTest, engine_with_image, wait_until
 from tests.stuck_files import NAME, StuckFiles
 
 pytestmark = [
@@ -18,13 +18,8 @@ PATIENCE_S = 60.0
 @pytest.fixture
 def engine():
     """With an image."""
-    subject = EngineUnderTest()
-    try:
-        subject.start()
-        subject.load_busybox()
+    with engine_with_image() as subject:
         yield subject
-    finally:
-        subject.close()
 
 
 def state_of(pid: int) -> str:
