@@ -8,10 +8,13 @@ import anyio.abc
 import msgspec
 
 from daemon import host
+from daemon.build_output import ContainerOutputs
 from daemon.config import Configuration
 from daemon.storage import MakeGraphDriver, choose_graph_driver
 from daemon.tools import Tools
 from events.errors import SystemFailure
+from handlers.build.context import NoGit
+from handlers.build.handler import BuildHandler
 from handlers.containers.handler import ContainerHandler
 from handlers.containers.limits import HostLimits
 from handlers.context import Handler
@@ -140,6 +143,7 @@ async def compose(
             ),
             processes,
             ContainerHandler(limits(configuration, facts)),
+            BuildHandler(ContainerOutputs(runtime), remote, NoGit(), scratch(configuration), progress=progress),
         ),
         networks=networks,
         runtime=runtime,

@@ -13,12 +13,21 @@ import msgspec
 from events.base import Command, Event
 from events.envelope import Cause, Recorded
 from events.log import LogBroken, NewerLog
-from events.messages import container, exec, image, layer, network, system, volume  # noqa: A004  # Docker's own word
+from events.messages import (
+    build,
+    container,
+    exec,  # noqa: A004  # Docker's own word
+    image,
+    layer,
+    network,
+    system,
+    volume,
+)
 
 Message = TypeVar("Message", bound=type)
 Upcasts = Mapping[tuple[str, int], Callable[[dict[str, Any]], dict[str, Any]]]
 
-MODULES: Final[tuple[ModuleType, ...]] = (container, exec, image, layer, network, system, volume)
+MODULES: Final[tuple[ModuleType, ...]] = (build, container, exec, image, layer, network, system, volume)
 
 
 def by_tag(kind: Message, modules: tuple[ModuleType, ...]) -> dict[str, Message]:

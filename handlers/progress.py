@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import anyio
 import msgspec
 
+_BEHIND = 256  # lines that a reader may lag behind what waits for it
 _PENDING_LIMIT = 65536  # lines for a reader that doesn't read; what comes then is dropped
 
 
@@ -32,41 +33,71 @@ class Note(msgspec.Struct, frozen=True, kw_only=True):
     result: Result | None = None
 
 
+class Text(msgspec.Struct, frozen=True):
+    """Words as they come, with the ends of lines that they have."""
+
+    text: str
+
+
+class Made(msgspec.Struct, frozen=True):
+    """An image has come of it."""
+
+    image_id: str
+
+
+class Exit(msgspec.Struct, frozen=True):
+    """The status of the process that ends it; why is said by the command's failure."""
+
+    code: int
+
+
+Line = Note | Text | Made | Exit
+
+
 class Following:
     """One reader's lines."""
 
     def __init__(self) -> None:
-        self._pending: dict[tuple[str, str] | int, Note] = {}
+        self._pending: dict[tuple[str, str] | int, Line] = {}
         self._numbers = 0
-        self._changed = anyio.Event()
+        self._changed, self._read = anyio.Event(), anyio.Event()
         self.is_closed = False
 
-    def put(self, note: Note) -> None:
+    def put(self, line: Line) -> None:
         """Keep a line until it is read."""
         if len(self._pending) >= _PENDING_LIMIT:
             return
         self._numbers += 1
-        is_step = note.has_detail and note.total_bytes > 0
-        self._pending[(note.subject, note.status) if is_step else self._numbers] = note
+        is_step = isinstance(line, Note) and line.has_detail and line.total_bytes > 0
+        key = (line.subject, line.status) if isinstance(line, Note) and is_step else self._numbers
+        self._pending[key] = line
         self._changed.set()
 
     def close(self) -> None:
         """Nothing more comes."""
         self.is_closed = True
         self._changed.set()
+        self._read.set()
 
-    async def read(self) -> tuple[Note, ...]:
+    async def caught_up(self) -> None:
+        """Wait while there is much to read, and somebody who reads."""
+        while len(self._pending) > _BEHIND and not self.is_closed:
+            await self._read.wait()
+
+    async def read(self) -> tuple[Line, ...]:
         """What came since the last time, waited for; nothing at the end."""
         while not self._pending and not self.is_closed:
             await self._changed.wait()
         self._changed = anyio.Event()
         notes = tuple(self._pending.values())
         self._pending.clear()
+        self._read.set()
+        self._read = anyio.Event()
         return notes
 
 
 class Progress:
-    """Readers and commands meet here, by command id."""
+    """Readers and commands meet here, by command id; who reads of a command reads of its steps too."""
 
     def __init__(self) -> None:
         self._readers: defaultdict[str, list[Following]] = defaultdict(list)
@@ -85,18 +116,27 @@ class Progress:
         if reader not in readers:
             return
         readers.remove(reader)
+        had_all = reader.is_closed
+        reader.close()
         if readers:
             return
         del self._readers[command_id]
-        if command_id in self._running:
-            self._running[command_id].cancel("nobody watches it any more")
-        elif not reader.is_closed:
+        concerned = [each for each in self._running if command_id in _lineage(each)]
+        for each in concerned:
+            self._running[each].cancel("nobody watches it any more")
+        if not concerned and not had_all:
             self._abandoned.add(command_id)
 
-    def tell(self, command_id: str, note: Note) -> None:
+    def tell(self, command_id: str, line: Line) -> None:
         """Hand a line to all readers."""
-        for reader in self._readers.get(command_id, ()):
-            reader.put(note)
+        for each in _lineage(command_id):
+            for reader in self._readers.get(each, ()):
+                reader.put(line)
+
+    async def caught_up(self, command_id: str) -> None:
+        """Wait for readers that are far behind; who tells what mustn't be lost does so now and then."""
+        for reader in tuple(self._readers.get(command_id, ())):
+            await reader.caught_up()
 
     @contextmanager
     def watched(self, command_id: str) -> Iterator[anyio.CancelScope]:
@@ -110,3 +150,10 @@ class Progress:
             finally:
                 del self._running[command_id]
                 self._abandoned.discard(command_id)
+
+
+def _lineage(command_id: str) -> Iterator[str]:
+    """A command and those that it is a step of (`<id>.<number>`)."""
+    while command_id:
+        yield command_id
+        command_id = command_id.rpartition(".")[0]

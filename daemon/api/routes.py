@@ -3,6 +3,7 @@
 from typing import Final
 
 from daemon.api import (
+    builds,
     containers,
     execs,
     files,
@@ -87,6 +88,9 @@ TABLE: Final[tuple[tuple[str, str, EngineEndpoint], ...]] = (
     ("GET", "/images/{name:path}/history", images.image_history),
     ("POST", "/images/{name:path}/tag", images.tag_image),
     ("DELETE", "/images/{name:path}", images.remove_image),
+    # builds
+    ("POST", "/build", builds.build),
+    ("POST", "/build/prune", builds.prune_builds),
     # volumes
     ("GET", "/volumes", volumes.list_volumes),
     ("POST", "/volumes/create", volumes.create_volume),
@@ -101,7 +105,6 @@ TABLE: Final[tuple[tuple[str, str, EngineEndpoint], ...]] = (
     # registries
     ("POST", "/auth", registries.login),
     ("GET", "/distribution/{name:path}/json", registries.inspect),
-    ("POST", "/build/prune", system.prune_builds),
     ("GET", "/networks/{id}", networks.inspect_network),
     ("POST", "/networks/{id}/connect", networks.change_network),
     ("POST", "/networks/{id}/disconnect", networks.change_network),

@@ -45,11 +45,6 @@ async def info(engine: Engine, request: Request) -> Answer:
     return as_json(shape)
 
 
-async def prune_builds(engine: Engine, request: Request) -> Answer:
-    """`/build/prune`: nothing is built yet, so there is nothing to clear; `docker system prune` asks all the same."""
-    return as_json({"CachesDeleted": None, "SpaceReclaimed": 0})
-
-
 async def disk_usage(engine: Engine, request: Request) -> Answer:
     """`/system/df`: what images, containers and volumes take; images in blocks on disk, as du counts them."""
     kinds = request.query.get("type", []) if request.version >= (1, 42) else []

@@ -21,8 +21,8 @@ from events.base import Command
 from events.errors import EngineError, InvalidParameter, Unavailable
 from events.messages.image import Credentials, FetchImage, PullImages, PushImages
 from events.projections.images import repository_of
-from handlers.images.addresses import source_of
-from handlers.progress import Following
+from handlers.addresses import source_of
+from handlers.progress import Exit, Following
 
 Told = TypeVar("Told")
 AUTH_HEADER: Final = "x-registry-auth"
@@ -131,6 +131,7 @@ class Transfer(Generic[Told]):
     ) -> None:
         """`last`: what the last line says of the command's answer."""
         self._last = last
+        self._code = 0
         self._engine, self._request, self._command = engine, request, command
         self._command_id = command_id_of(engine, request, command)
 
@@ -161,7 +162,7 @@ class Transfer(Generic[Told]):
                 tasks.cancel_scope.cancel("the client is gone")
 
             tasks.start_soon(leave)
-            first = await _read(reader)
+            first = await self._read(reader)
             tasks.cancel_scope.cancel("there is something to tell")
         if first is None:
             raise ClientLeft
@@ -172,11 +173,11 @@ class Transfer(Generic[Told]):
             chunk = first
             while chunk:
                 yield chunk
-                chunk = await _read(reader)
+                chunk = await self._read(reader)
             try:
                 told = await self._engine.conclude(asked)
             except EngineError as error:
-                yield json_line(progress.failure(str(error)))
+                yield json_line(progress.failure(str(error), self._code))
                 return
             if self._last is not None:
                 yield json_line({"status": self._last(told)})
@@ -188,7 +189,11 @@ class Transfer(Generic[Told]):
         if asked is not None:
             asked.close()
 
-
-async def _read(reader: Following) -> bytes:
-    """Lines as they come; nothing at the end."""
-    return b"".join(json_line(progress.line(note)) for note in await reader.read())
+    async def _read(self, reader: Following) -> bytes:
+        """Lines as they come; nothing at the end."""
+        told = b""
+        while not told and (lines := await reader.read()):
+            self._code = next((each.code for each in lines if isinstance(each, Exit)), self._code)
+            shapes = (progress.line(each) for each in lines)
+            told = b"".join(json_line(shape) for shape in shapes if shape is not None)
+        return told

@@ -11,7 +11,6 @@ MISSING: Final = (
     ("GET", "/containers/{id:path}/checkpoints"),
     ("POST", "/containers/{id:path}/checkpoints"),
     ("DELETE", "/containers/{id:path}/checkpoints/{checkpoint}"),
-    ("POST", "/build"),
     ("POST", "/build/cancel"),
     ("POST", "/session"),
     ("POST", "/grpc"),

@@ -4,14 +4,26 @@ The bar's form is that of Docker's jsonmessage: `[==>      ]  1.5MB/3MB`.
 """
 
 from daemon.shapes.go_values import JsonObject
-from handlers.progress import Note
+from handlers.progress import Exit, Line, Made, Note, Text
 
 _WIDTH = 50
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
 
-def line(note: Note) -> JsonObject:
-    """A line of progress, or of what came of it."""
+def line(told: Line) -> JsonObject | None:
+    """A line of progress, or of what came of it; None for what is said with the end."""
+    match told:
+        case Text(text=text):
+            return {"stream": text}
+        case Made(image_id=image_id):
+            return {"aux": {"ID": image_id}}
+        case Exit():
+            return None
+        case Note():
+            return _note(told)
+
+
+def _note(note: Note) -> JsonObject:
     if note.result is not None:
         result = note.result
         aux = {"Tag": result.tag, "Digest": result.digest, "Size": result.size_bytes}
@@ -25,9 +37,9 @@ def line(note: Note) -> JsonObject:
     return shape | ({"id": note.subject} if note.subject else {})
 
 
-def failure(text: str) -> JsonObject:
-    """The last line of a stream that failed."""
-    return {"errorDetail": {"message": text}, "error": text}
+def failure(text: str, code: int = 0) -> JsonObject:
+    """The last line of a stream that failed; `code` is the status of the process that has failed, if it was one."""
+    return {"errorDetail": ({"code": code} if code else {}) | {"message": text}, "error": text}
 
 
 def bar(current_bytes: int, total_bytes: int) -> str:

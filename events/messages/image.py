@@ -186,6 +186,24 @@ class CommitImage(Command[CommittedImage], frozen=True, kw_only=True):
     reference: str = ""  # canonical, or "" for none
 
 
+class AssembleImage(Command[CommittedImage], frozen=True, kw_only=True):
+    """Make an image of another one, or of none, and at most one more layer: what a step of a build comes to.
+
+    The layer is a tar that lies in a file, or with `path` "" one that is there already.
+    """
+
+    TYPE: ClassVar[str] = "image.assemble"
+    parent: str = ""  # id of the image below
+    path: str = ""
+    diff_id: str = ""  # "": no layer
+    size_bytes: int = 0  # of the tar
+    config: RunConfig
+    created_by: str
+    created: str = ""  # RFC 3339, of a step that was done before; "": now
+    author: str = ""
+    container_id: str = ""  # in which the step was done
+
+
 class PushedTag(msgspec.Struct, frozen=True, kw_only=True):
     """A manifest that a registry has taken; `size_bytes` is its own size."""
 
@@ -277,7 +295,7 @@ class ImageCreateRequested(Event, frozen=True, kw_only=True):
 
     TYPE: ClassVar[str] = "image.create_requested"
     image_id: str
-    origin: str  # "load", "import", "pull", "commit"
+    origin: str  # "load", "import", "pull", "commit", "build"
 
 
 class ImageCreated(Event, frozen=True, kw_only=True):

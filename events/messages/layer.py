@@ -123,6 +123,39 @@ class ExtractIntoContainer(Command[None], frozen=True, kw_only=True):
     owner: str = ""  # of the container's users, to own everything; "": as archived
 
 
+class CopyIntoLayer(Command[None], frozen=True, kw_only=True):
+    """Put a tar that lies in a file into a read-write layer: into a directory, or its only file under another name.
+
+    The name is `destination`, unless that is a directory or is to be one. Missing directories are made. What the
+    layer belongs to has an intent that covers it; `parent` (chain id, "" for none) is what it stands on where that is
+    no container, else None.
+    """
+
+    TYPE: ClassVar[str] = "layer.copy_into"
+    container_id: str
+    parent: str | None = None
+    path: str
+    destination: str  # absolute
+    is_directory: bool
+    owner: str = ""  # of the users that the layer knows, to own everything; "": as archived
+
+
+class CollectedFiles(msgspec.Struct, frozen=True, kw_only=True):
+    """Answer of CollectFiles: where the path leads."""
+
+    path: str
+
+
+class CollectFiles(Command[CollectedFiles], frozen=True, kw_only=True):
+    """Write what is at a path of a read-write layer, and in it, as a tar into a new file; names are whole paths."""
+
+    TYPE: ClassVar[str] = "layer.collect"
+    container_id: str
+    parent: str | None = None  # as in CopyIntoLayer
+    path: str
+    target: str
+
+
 class ArchivedChanges(msgspec.Struct, frozen=True, kw_only=True):
     """Answer of ArchiveChanges."""
 
@@ -135,6 +168,7 @@ class ArchiveChanges(Command[ArchivedChanges], frozen=True, kw_only=True):
 
     TYPE: ClassVar[str] = "layer.archive_changes"
     container_id: str
+    parent: str | None = None  # as in CopyIntoLayer
     path: str
 
 

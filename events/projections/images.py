@@ -30,6 +30,9 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
     version: int = 0
 
 
+_MADE_HERE = ("commit", "build")  # and so it is known what they stand on
+
+
 def repository_of(name: str) -> str:
     """A canonical name without its tag and digest."""
     path, _, last = name.partition("@")[0].rpartition("/")
@@ -46,7 +49,7 @@ def fold(image: Image, event: Event, recorded: Recorded) -> Image | None:
                 config=event.config,
                 secrets=event.secrets,
                 layers=event.layers,
-                parent=event.config.parent if event.origin == "commit" else "",
+                parent=event.config.parent if event.origin in _MADE_HERE else "",
                 size_bytes=event.size_bytes,
                 created_at_ns=recorded.clock_ns,
                 status="ready",

@@ -5,6 +5,7 @@ from typing import Any
 
 from events.envelope import Recorded
 from events.messages import container
+from events.projections.builds import Builds
 from events.projections.containers import Containers
 from events.projections.execs import Execs
 from events.projections.images import Images
@@ -20,6 +21,7 @@ class State:
 
     def __init__(self) -> None:
         self.sequence = 0
+        self.builds = Builds()
         self.containers = Containers()
         self.execs = Execs()
         self.images = Images()
@@ -29,6 +31,7 @@ class State:
         self.transfers = Transfers()
         self.volumes = Volumes()
         self._folds: dict[str, Callable[[Recorded], None]] = {
+            "build": self.builds.apply,
             "container": self._apply_container,
             "exec": self.execs.apply,
             "process": self.execs.apply,

@@ -1,5 +1,7 @@
-"""CommitImage: another image and what a container has changed become an image. What Docker merges, and how: moby,
-daemon/commit.go."""
+"""CommitImage and AssembleImage: another image and what a container has changed become an image.
+
+What Docker merges, and how: moby, daemon/commit.go.
+"""
 
 from pathlib import Path
 
@@ -13,11 +15,13 @@ from events.messages import image as m
 from events.opened import open_image
 from events.projections.images import Image
 from handlers.context import Context
-from handlers.images import changes, configuration, naming
+from handlers.dockerfile import changes
+from handlers.images import configuration, naming
 from handlers.images.archive import Region
 from handlers.images.content import ContentStore
 from handlers.images.create import Plan, ensure_image
 from handlers.images.import_image import rfc3339
+from handlers.images.platforms import host_platform
 from handlers.turns import Turns
 
 _EMPTY_TAR = "sha256:5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef"  # two blocks of zeros
@@ -49,6 +53,59 @@ async def commit_image(
     async with turns.of(plan.image_id):
         await ensure_image(context, plan, content, conclude)
     return answer
+
+
+async def assemble_image(
+    context: Context, command: m.AssembleImage, content: ContentStore, turns: Turns
+) -> m.CommittedImage:
+    """Make the image of a build's step. Raises NoSuchImage."""
+    parent = context.state.images.get(command.parent) if command.parent else None
+    if parent is None and command.parent:
+        raise NoSuchImage(command.parent)
+    below = open_image(parent, context.keyring).config if parent else _nothing()
+    plan = _step(command, below, command.created or rfc3339(context.clock.now_ns()))
+    answer = m.CommittedImage(image_id=plan.image_id)
+
+    async def conclude(made: tuple[Event, ...]) -> None:
+        if made:
+            await context.append(naming.stream(plan.image_id), *made, answer=answer)
+
+    async with turns.of(plan.image_id):
+        await ensure_image(context, plan, content, conclude)
+    return answer
+
+
+def _nothing() -> m.ImageConfig:
+    host = host_platform()
+    return m.ImageConfig(architecture=host.architecture, variant=host.variant, os=host.os)
+
+
+def _step(command: m.AssembleImage, below: m.ImageConfig, created: str) -> Plan:
+    is_empty = command.diff_id in ("", _EMPTY_TAR)
+    diff_ids = below.rootfs.diff_ids
+    history = m.History(created=created, created_by=command.created_by, author=command.author, empty_layer=is_empty)
+    config = replace(
+        below,
+        created=created,
+        author=command.author,
+        config=command.config,
+        rootfs=m.RootFilesystem(diff_ids=diff_ids if is_empty else (*diff_ids, command.diff_id)),
+        history=(*below.history, history),
+        comment="",
+        container=command.container_id,
+        parent=command.parent,
+    )
+    encoded = configuration.encode(config)
+    kept = (Region(0, 0),) * len(diff_ids)
+    added = Region(0, command.size_bytes)  # nothing is read of one that is there
+    return Plan(
+        image_id=configuration.image_id(encoded),
+        content=encoded,
+        config=config,
+        source=Path(command.path),
+        layers=kept if is_empty else (*kept, added),
+        origin="build",
+    )
 
 
 def _plan(command: m.CommitImage, parent: Image, created: str) -> Plan:

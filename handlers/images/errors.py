@@ -1,7 +1,5 @@
 """What can go wrong with images, by name; the wording is dockerd's."""
 
-from typing_extensions import override
-
 from events.errors import Conflict, InvalidParameter, SystemFailure
 
 
@@ -45,16 +43,6 @@ class OtherSystem(BadImageArchive):
     def __init__(self, system: str) -> None:
         self.system = system
         super().__init__(f"cannot load {system} image on linux")
-
-
-class InvalidChange(InvalidParameter):
-    """A `--change` that isn't a Dockerfile instruction which makes sense here; what it says may be a secret."""
-
-    @property
-    @override
-    def recorded(self) -> str:
-        """Without its words."""
-        return "a change isn't an instruction that makes sense here"
 
 
 class ImageUnsettled(SystemFailure):

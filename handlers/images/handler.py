@@ -28,6 +28,7 @@ class ImageHandler:
             m.LoadImages: self._load,
             m.ImportImage: self.take_in,
             m.CommitImage: self._commit,
+            m.AssembleImage: self._assemble,
             m.TagImage: self._tag,
             m.RecordSaving: record_saving,
             m.RemoveImage: self._remove,
@@ -49,6 +50,9 @@ class ImageHandler:
 
     async def _commit(self, context: Context, command: m.CommitImage) -> m.CommittedImage:
         return await commit.commit_image(context, command, self.content, self.turns)
+
+    async def _assemble(self, context: Context, command: m.AssembleImage) -> m.CommittedImage:
+        return await commit.assemble_image(context, command, self.content, self.turns)
 
     async def _tag(self, context: Context, command: m.TagImage) -> None:
         await tag.tag_image(context, command)

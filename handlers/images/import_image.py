@@ -12,7 +12,8 @@ from events.log import Append
 from events.messages import image as m
 from handlers import compression
 from handlers.context import Context
-from handlers.images import changes, configuration, naming
+from handlers.dockerfile import changes
+from handlers.images import configuration, naming
 from handlers.images.archive import Region
 from handlers.images.content import ContentStore
 from handlers.images.create import Plan, ensure_image

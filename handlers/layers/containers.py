@@ -3,7 +3,7 @@
 from events.messages import layer as m
 from handlers.context import Context
 from handlers.layers import decide
-from handlers.layers.ports import ContainerFiles, Extraction, GraphDriver
+from handlers.layers.ports import ContainerFiles, Copying, Extraction, GraphDriver, Subject
 from handlers.turns import Turns
 
 
@@ -52,9 +52,39 @@ async def archive_changes(
     context: Context, command: m.ArchiveChanges, driver: GraphDriver, files: ContainerFiles, turns: Turns
 ) -> m.ArchivedChanges:
     """Its changes as a layer tar; nobody unmounts or removes it meanwhile. Raises NoContainerLayer, SystemFailure."""
-    subject = decide.subject(context.state, command.container_id, driver.name, (), writable=True)
+    subject = _layer(context, command, driver)
     async with turns.of(decide.container_cache_id(command.container_id)):
         return await files.archive_changes(subject, command.path)
+
+
+async def copy_into(
+    context: Context, command: m.CopyIntoLayer, driver: GraphDriver, files: ContainerFiles, turns: Turns
+) -> None:
+    """Put files into it. Raises as `ContainerFiles.copy`."""
+    copying = Copying(
+        archive=command.path,
+        destination=command.destination,
+        is_directory=command.is_directory,
+        owner=command.owner,
+    )
+    async with turns.of(decide.container_cache_id(command.container_id)):
+        await files.copy(_layer(context, command, driver), copying)
+
+
+async def collect(
+    context: Context, command: m.CollectFiles, driver: GraphDriver, files: ContainerFiles, turns: Turns
+) -> m.CollectedFiles:
+    """Files of it as a tar. Raises as `ContainerFiles.collect`."""
+    async with turns.of(decide.container_cache_id(command.container_id)):
+        path = await files.collect(_layer(context, command, driver), command.path, command.target)
+    return m.CollectedFiles(path=path)
+
+
+def _layer(
+    context: Context, command: m.ArchiveChanges | m.CopyIntoLayer | m.CollectFiles, driver: GraphDriver
+) -> Subject:
+    """The layer by itself, without what a container mounts in it."""
+    return decide.subject(context.state, command.container_id, driver.name, (), writable=True, parent=command.parent)
 
 
 async def remove(command: m.RemoveContainerLayer, driver: GraphDriver, turns: Turns) -> None:

@@ -150,9 +150,20 @@ def container_parent(state: State, container_id: str) -> str:
     return image.layers[-1] if image.layers else ""
 
 
-def subject(state: State, container_id: str, driver: str, mounts: Sequence[ViewMount], *, writable: bool) -> Subject:
-    """A container's file system as one looks into it. Raises NoContainerLayer, NoSuchLayer, OtherDriver."""
-    parent = container_parent(state, container_id)
+def subject(
+    state: State,
+    container_id: str,
+    driver: str,
+    mounts: Sequence[ViewMount],
+    *,
+    writable: bool,
+    parent: str | None = None,
+) -> Subject:
+    """A container's file system as one looks into it; `parent` is what the layer stands on where it is no container's.
+
+    Raises NoContainerLayer, NoSuchLayer, OtherDriver.
+    """
+    parent = container_parent(state, container_id) if parent is None else parent
     return Subject(
         container_id=container_id,
         lineage=lineage(state.layers, parent, driver),

@@ -31,6 +31,8 @@ class LayerHandler:
             m.UnmountContainerLayer: self._unmount,
             m.ExtractIntoContainer: self._extract,
             m.ArchiveChanges: self._archive_changes,
+            m.CopyIntoLayer: self._copy_into,
+            m.CollectFiles: self._collect,
             m.RemoveContainerLayer: self._remove,
         }
 
@@ -61,6 +63,12 @@ class LayerHandler:
 
     async def _archive_changes(self, context: Context, command: m.ArchiveChanges) -> m.ArchivedChanges:
         return await containers.archive_changes(context, command, self._driver, self._files, self._turns)
+
+    async def _copy_into(self, context: Context, command: m.CopyIntoLayer) -> None:
+        await containers.copy_into(context, command, self._driver, self._files, self._turns)
+
+    async def _collect(self, context: Context, command: m.CollectFiles) -> m.CollectedFiles:
+        return await containers.collect(context, command, self._driver, self._files, self._turns)
 
     async def _remove(self, _: Context, command: m.RemoveContainerLayer) -> None:
         await containers.remove(command, self._driver, self._turns)

@@ -84,6 +84,15 @@ class Extraction(msgspec.Struct, frozen=True, kw_only=True):
     owner: str = ""  # user of the container (`name`, `uid` or either with `:group`) to own everything; "": as archived
 
 
+class Copying(msgspec.Struct, frozen=True, kw_only=True):
+    """A tar to be put into a layer by COPY or ADD: into a directory, or its only file as `destination`."""
+
+    archive: str  # path of the file
+    destination: str  # absolute, in the layer; where it leads counts
+    is_directory: bool  # whether it is to be a directory even if nothing is there
+    owner: str = ""  # as in `Extraction`
+
+
 class Chunks(Protocol):
     """Bytes as they come; ended by the last of them, or closed before."""
 
@@ -121,6 +130,12 @@ class ContainerFiles(Protocol):
 
     async def archive_changes(self, subject: Subject, path: str) -> ArchivedChanges:
         """The same as a layer tar in a new file, for another layer to be made of."""
+
+    async def copy(self, subject: Subject, copying: Copying) -> None:
+        """Put files into the layer; missing directories are made. Nobody may mount or remove it meanwhile."""
+
+    async def collect(self, subject: Subject, path: str, target: str) -> str:
+        """Write what is at a path, and in it, as a tar of whole paths into a new file; where the path leads."""
 
     async def changes(self, subject: Subject) -> tuple[Change, ...]:
         """What is other than in the image, by path; what the engine itself puts into a container is left out."""

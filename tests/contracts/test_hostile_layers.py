@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from events.errors import EngineError, InvalidParameter
 from handlers.kernel import mounts
-from handlers.layers.drivers.entries import BadEntry, Stream, entries
 from handlers.layers.drivers.overlay2 import Overlay2
 from handlers.layers.drivers.unpacking import Request
+from handlers.tar_entries import BadEntry, Stream, entries
 from tests.fakes.tars import TarBuilder, digest, gzipped
 
 pytestmark = pytest.mark.root

@@ -259,22 +259,18 @@ async def save(client: Client, output: str, platform: str, names: tuple[str, ...
 
 
 @click.command(
-    short_help="Not in this engine yet: build elsewhere and load",
+    short_help="Not in this command line yet: use docker build",
     context_settings={**HELP, "ignore_unknown_options": True},
 )
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="...")
 def build(words: tuple[str, ...]) -> None:
-    """Say what to do instead: this engine doesn't build images.
+    """Say what to do instead: this command line doesn't send contexts, docker's does.
 
     \b
-    buildctl build ... --output type=docker,dest=image.tar      (or: buildah push NAME docker-archive:image.tar)
-    shiplog load --input image.tar
+    DOCKER_HOST=unix:///run/shiplog/shiplog.sock DOCKER_BUILDKIT=0 docker build ...
     """
     del words
-    raise Failed(
-        "this engine can't build images yet: build with BuildKit or buildah into an archive, then "
-        "`shiplog load --input ARCHIVE`"
-    )
+    raise Failed("use docker's command line to build: `DOCKER_HOST=unix://SOCKET DOCKER_BUILDKIT=0 docker build ...`")
 
 
 @click.command("import", short_help="Make an image of a tar archive of files", context_settings=HELP)

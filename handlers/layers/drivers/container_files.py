@@ -21,7 +21,7 @@ from handlers.kernel.processes import memory_file
 from handlers.layers.decide import container_cache_id
 from handlers.layers.drivers.files import Request
 from handlers.layers.drivers.pipe_blocks import BLOCK_BYTES, read_block
-from handlers.layers.ports import Change, Chunks, Extraction, PathStat, Subject, Tree
+from handlers.layers.ports import Change, Chunks, Copying, Extraction, PathStat, Subject, Tree
 
 LOGGER = logging.getLogger(__name__)
 Answer = TypeVar("Answer")
@@ -78,20 +78,38 @@ class HelperFiles:
         """See `ContainerFiles.archive_changes`."""
         return await self._ask(await self._request("archive_changes", subject, path=path), ArchivedChanges)
 
+    async def copy(self, subject: Subject, copying: Copying) -> None:
+        """See `ContainerFiles.copy`."""
+        await self._ask(await self._request("copy", subject, copying=copying), dict)
+
+    async def collect(self, subject: Subject, path: str, target: str) -> str:
+        """See `ContainerFiles.collect`."""
+        answer = await self._ask(await self._request("collect", subject, path=path, target=target), dict)
+        return str(answer["path"])
+
     async def changes(self, subject: Subject) -> tuple[Change, ...]:
         """See `ContainerFiles.changes`."""
         found = await self._ask(await self._request("changes", subject), list[tuple[str, int]])
         return tuple(Change(path, kind) for path, kind in found)
 
     async def _request(
-        self, what: str, subject: Subject, *, path: str = "", extraction: Extraction | None = None
+        self,
+        what: str,
+        subject: Subject,
+        *,
+        path: str = "",
+        target: str = "",
+        extraction: Extraction | None = None,
+        copying: Copying | None = None,
     ) -> Request:
         return Request(
             what=what,
             tree=await self._graph.tree(container_cache_id(subject.container_id), subject.lineage),
             subject=self._with_name_files(subject),
             path=path,
+            target=target,
             extraction=extraction,
+            copying=copying,
             parent_pid=os.getpid(),
         )
 

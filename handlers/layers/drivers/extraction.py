@@ -18,7 +18,6 @@ from collections.abc import Callable
 from events.errors import EngineError
 from handlers.compression import CutShort
 from handlers.kernel.calls import KernelRefused, reason
-from handlers.layers.drivers.entries import BadEntry, Stream, clean, extended_attributes, modified_ns
 from handlers.layers.drivers.lineage import Lineage, Metadata
 from handlers.layers.drivers.whiteouts import (
     OPAQUE,
@@ -30,6 +29,7 @@ from handlers.layers.drivers.whiteouts import (
     lstat,
 )
 from handlers.layers.ports import BLOCK_BYTES
+from handlers.tar_entries import BadEntry, Stream, clean, extended_attributes, modified_ns
 
 _PERMISSIONS = 0o777  # what a new file is made with; set-user-id and its like come when its owner is right
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC

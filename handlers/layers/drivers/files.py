@@ -27,14 +27,14 @@ from handlers.kernel import confinement, mounts
 from handlers.kernel.calls import KernelRefused, attempt, reason
 from handlers.layers.drivers import view
 from handlers.layers.drivers.comparison import Comparison
-from handlers.layers.drivers.entries import Stream, entries
 from handlers.layers.drivers.lineage import Lineage
-from handlers.layers.drivers.owners import find_owner
+from handlers.layers.drivers.owners import UnknownOwner, find_owner
 from handlers.layers.drivers.placing import Placing
 from handlers.layers.drivers.tarring import TarWriter
 from handlers.layers.drivers.walking import DIRECTORY, Found, walk
 from handlers.layers.drivers.whiteouts import PREFIX
-from handlers.layers.ports import Extraction, Subject, Tree
+from handlers.layers.ports import Copying, Extraction, Subject, Tree
+from handlers.tar_entries import Stream, entries
 
 _OUTPUT = 1
 _READ_ONLY = os.O_RDONLY | os.O_CLOEXEC
@@ -51,13 +51,15 @@ _WRITERS = (
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """What is to be done: `what` names a function of this program, `path` and `extraction` are for some of them."""
+    """What is to be done: `what` names a function of this program, what follows `subject` is for some of them."""
 
     what: str
     tree: Tree
     subject: Subject
     path: str = ""
+    target: str = ""  # a file to be made, outside
     extraction: Extraction | None = None
+    copying: Copying | None = None
     parent_pid: int
 
 
@@ -168,6 +170,72 @@ def _extract(request: Request) -> None:
     _answer({})
 
 
+def _copy(request: Request) -> None:
+    copying = request.copying
+    if copying is None:
+        raise SystemFailure("nothing to copy")
+    with attempt(f"open {copying.archive}"):
+        source = open(copying.archive, "rb")  # noqa: PTH123 - open until the process ends
+    _enter(request, _WRITERS, changes=True)
+    owner = _copies_owner(copying.owner) if copying.owner else None
+    destination = os.path.realpath(copying.destination)
+    is_directory = copying.is_directory or Path(destination).is_dir()
+    directory, name = (destination, "") if is_directory else posixpath.split(destination)
+    _make_directories(directory, owner or (0, 0))
+    os.chdir(directory)
+    stream = Stream(blocks(source))
+    placing = Placing(stream, directory, keeps_kind=False, owner=owner)
+    for entry in entries(stream):
+        entry.name = name or entry.name
+        placing.place(entry)
+    placing.finish(Lineage(()))
+    stream.finish()
+    _answer({})
+
+
+def _copies_owner(text: str) -> tuple[int, int]:
+    """In the words of dockerd's builder."""
+    try:
+        return find_owner(text)
+    except UnknownOwner as error:
+        kind, name = error.kind_of_owner, error.name
+        number = "uid" if kind == "user" else "gid"
+        raise InvalidParameter(
+            "unable to convert uid/gid chown string to host mapping: "
+            f"can't find {number} for {kind} {name}: no such {kind}: {name}"
+        ) from error
+
+
+def _make_directories(path: str, owner: tuple[int, int]) -> None:
+    """Missing directories, from the root on."""
+    if Path(path).is_dir():
+        return
+    if os.path.lexists(path):
+        raise InvalidParameter(f"cannot copy to non-directory: {path}")
+    _make_directories(posixpath.dirname(path), owner)
+    with _at(path):
+        Path(path).mkdir(0o755)
+        os.chown(path, *owner)
+
+
+def _collect(request: Request) -> None:
+    with attempt(f"make {request.target}"):
+        target = open(request.target, "xb", 0)  # noqa: PTH123 - open until the process ends
+    _enter(request, _READERS)
+    with _at(request.path):
+        path = os.path.realpath(request.path, strict=True)
+        directory = os.open(posixpath.dirname(path), os.O_DIRECTORY | _READ_ONLY)
+        name = posixpath.basename(path) or "."
+        alone = os.stat(name, dir_fd=directory, follow_symlinks=False)
+    writer = TarWriter(target.fileno())
+    writer.add(path, Found(name, name, directory, alone))
+    if stat.S_ISDIR(alone.st_mode):
+        for found in walk(os.open(name, os.O_DIRECTORY | _READ_ONLY, dir_fd=directory)):
+            writer.add(posixpath.join(path, found.path), found)
+    writer.finish()
+    _answer({"path": _named(path, root="")})
+
+
 def _export(request: Request) -> None:
     """The layer alone: its mount points are empty."""
     mounts.leave_host()
@@ -219,6 +287,8 @@ _ACTIONS: dict[str, Callable[[Request], None]] = {
     "stat": _stat,
     "archive": _archive,
     "extract": _extract,
+    "copy": _copy,
+    "collect": _collect,
     "export": _export,
     "changes": _changes,
     "archive_changes": _archive_changes,

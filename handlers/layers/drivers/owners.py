@@ -12,8 +12,17 @@ _LIMIT_BYTES = 4 * 1024 * 1024
 _PASSWD, _GROUP = "/etc/passwd", "/etc/group"
 
 
+class UnknownOwner(InvalidParameter):
+    """A user or a group that the container doesn't know."""
+
+    def __init__(self, kind: str, name: str) -> None:
+        self.kind_of_owner, self.name = kind, name
+        files = {"user": "passwd", "group": "group"}
+        super().__init__(f"unable to find {kind} {name}: no matching entries in {files[kind]} file")
+
+
 def find_owner(user: str) -> tuple[int, int]:
-    """Numbers for `user`, `uid`, or either with `:group` or `:gid`. Raises InvalidParameter for who isn't there."""
+    """Numbers for `user`, `uid`, or either with `:group` or `:gid`. Raises UnknownOwner for who isn't there."""
     name, _, group = user.partition(":")
     uid, gid = _user(name)
     return uid, _group(group) if group else gid
@@ -25,7 +34,7 @@ def _user(name: str) -> tuple[int, int]:
             return int(fields[2]), int(fields[3])
     if name.isdecimal():
         return int(name), 0
-    raise InvalidParameter(f"unable to find user {name}: no matching entries in passwd file")
+    raise UnknownOwner("user", name)
 
 
 def _group(name: str) -> int:
@@ -34,7 +43,7 @@ def _group(name: str) -> int:
             return int(fields[2])
     if name.isdecimal():
         return int(name)
-    raise InvalidParameter(f"unable to find group {name}: no matching entries in group file")
+    raise UnknownOwner("group", name)
 
 
 def _lines(path: str) -> Iterator[list[str]]:

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from typing_extensions import override
 
 from events.errors import InvalidParameter
-from handlers.layers.drivers.entries import Stream
 from handlers.layers.drivers.extraction import Extraction
 from handlers.layers.drivers.whiteouts import lstat
+from handlers.tar_entries import Stream
 
 
 class WontOverwrite(InvalidParameter):

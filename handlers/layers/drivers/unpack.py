@@ -19,12 +19,12 @@ from handlers.kernel import confinement
 from handlers.kernel.calls import attempt, reason
 from handlers.kernel.mounts import sync_filesystem
 from handlers.layers.drivers.arriving import open_arriving
-from handlers.layers.drivers.entries import Stream, entries
 from handlers.layers.drivers.extraction import Extraction
 from handlers.layers.drivers.lineage import Lineage
 from handlers.layers.drivers.skeletons import SkeletonWriter
 from handlers.layers.drivers.whiteouts import AufsMarks, Deletions, OverlayMarks, Whiteouts
 from handlers.layers.ports import BLOCK_BYTES
+from handlers.tar_entries import Stream, entries
 
 _NEEDED = (
     confinement.CAP_CHOWN,

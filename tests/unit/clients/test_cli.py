@@ -136,8 +136,7 @@ async def test_an_engine_that_is_not_there_is_named():
 async def test_what_the_engine_can_not_do_is_said_with_what_to_do_instead():
     ended = await shiplog(Playing().routes(), "build", "-t", "x", ".")
     assert (ended.code, ended.out) == (1, "")
-    assert "can't build images yet" in ended.err
-    assert "shiplog load --input" in ended.err
+    assert "docker build" in ended.err
 
 
 async def test_an_engine_behind_ssh(tmp_path):

@@ -92,7 +92,7 @@ async def test_unknown_pages():
 @pytest.mark.parametrize(
     ("method", "path"),
     [
-        ("POST", "/build"),
+        ("POST", "/build/cancel"),
         ("DELETE", "/containers/web/checkpoints/c"),
         ("POST", "/plugins/vieux/sshfs/enable"),
         ("POST", "/swarm/init"),

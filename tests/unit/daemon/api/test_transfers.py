@@ -126,6 +126,7 @@ def test_lines():
         "id": "abc",
     }
     step = line(Note(status="Downloading", subject="abc", has_detail=True, current_bytes=1, total_bytes=2))
+    assert step is not None
     assert step["progressDetail"] == {"current": 1, "total": 2}
     assert bar(0, 10) == "[>" + " " * 49 + "]  0B/10B"
     assert bar(1_500_000, 3_000_000) == "[" + "=" * 25 + ">" + " " * 24 + "]  1.5MB/3MB"

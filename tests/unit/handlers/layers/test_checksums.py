@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handlers.layers.drivers.entries import BadArchive, Stream, checksums, entries
+from handlers.tar_entries import BadArchive, Stream, checksums, entries
 
 FIELD = slice(148, 156)
 

@@ -4,7 +4,7 @@ import pytest
 
 from events.errors import InvalidParameter
 from events.messages.image import Credentials
-from handlers.images.addresses import Source, source_of
+from handlers.addresses import Source, source_of
 
 
 @pytest.mark.parametrize(

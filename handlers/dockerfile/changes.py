@@ -1,20 +1,19 @@
-"""Dockerfile instructions that change a configuration (`docker import --change`, `docker commit --change`).
+"""Instructions that change a configuration: `--change` of `docker import` and `docker commit`, and those of a build.
 
-Written here because the one library with Docker's own grammar brings a Go runtime into the process.
 The instructions: https://docs.docker.com/reference/dockerfile/.
 """
 
 import posixpath
 import re
 import signal
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import msgspec
 
 from events.messages.image import RunConfig
-from handlers.images.errors import InvalidChange
-from handlers.images.healthcheck import parse_healthcheck
-from handlers.images.words import expand, split_words
+from handlers.dockerfile.errors import InvalidChange
+from handlers.dockerfile.healthcheck import parse_healthcheck
+from handlers.dockerfile.words import expand, split_words
 
 _CONTINUATION = re.compile(r"\\[ \t]*\n")
 _PORT = re.compile(r"(?P<first>\d{1,5})(?:-(?P<last>\d{1,5}))?(?:/(?P<protocol>[A-Za-z]+))?")
@@ -24,16 +23,35 @@ _HIGHEST_SIGNAL = 64
 replace = msgspec.structs.replace
 
 
+class Reading(msgspec.Struct, frozen=True, kw_only=True):
+    """How the words of an instruction are read."""
+
+    environment: Mapping[str, str] = {}  # what variables stand for
+    escape: str = "\\"
+
+    def expand(self, word: str) -> str:
+        """A word with what its variables stand for. Raises InvalidChange."""
+        try:
+            return expand(word, self.environment, self.escape)
+        except InvalidChange as error:
+            quoted = word.replace("\\", "\\\\").replace('"', '\\"')
+            raise InvalidChange(f'failed to process "{quoted}": {error}') from error
+
+    def words(self, text: str) -> list[str]:
+        """Words as they are written."""
+        return list(split_words(text, self.escape))
+
+
 def apply_changes(config: RunConfig, changes: Iterable[str]) -> RunConfig:
     """The configuration after the instructions, in their order. Raises InvalidChange."""
     for line in _lines(changes):
         instruction, _, text = line.partition(" ")
-        change = _INSTRUCTIONS.get(instruction.upper())
-        if change is None:
+        if instruction.upper() not in CHANGES:
             raise InvalidChange(f"{instruction.lower()} is not a valid change command")
         if not text.strip():
             raise InvalidChange(f"{instruction.upper()} requires at least one argument")
-        config = change(config, text.strip())
+        reading = Reading(environment=environment_of(config))
+        config = CHANGES[instruction.upper()](config, text.strip(), reading)
     return config
 
 
@@ -53,7 +71,8 @@ def _lines(changes: Iterable[str]) -> Iterator[str]:
                 yield re.sub(r"\s", " ", words, count=1)
 
 
-def _environment(config: RunConfig) -> dict[str, str]:
+def environment_of(config: RunConfig) -> dict[str, str]:
+    """Its variables by name."""
     return dict(variable.partition("=")[::2] for variable in config.env)
 
 
@@ -62,52 +81,59 @@ def _command(config: RunConfig, text: str) -> tuple[str, ...]:
     return words if words is not None else (*(config.shell or _DEFAULT_SHELL), text)
 
 
-def _cmd(config: RunConfig, text: str) -> RunConfig:
+def _cmd(config: RunConfig, text: str, _: Reading) -> RunConfig:
     return replace(config, cmd=_command(config, text))
 
 
-def _entrypoint(config: RunConfig, text: str) -> RunConfig:
+def _entrypoint(config: RunConfig, text: str, _: Reading) -> RunConfig:
     return replace(config, entrypoint=_command(config, text), cmd=())
 
 
-def _shell(config: RunConfig, text: str) -> RunConfig:
+def _shell(config: RunConfig, text: str, _: Reading) -> RunConfig:
     words = json_words(text)
     if not words:
         raise InvalidChange("SHELL requires the arguments to be in JSON form")
     return replace(config, shell=words)
 
 
-def _pairs(config: RunConfig, text: str, instruction: str) -> dict[str, str]:
-    """`A=b C="d e"`, or the old form `A b c`."""
-    environment = _environment(config)
-    words = list(split_words(text))
+def written_pairs(text: str, instruction: str, reading: Reading) -> list[tuple[str, str]]:
+    """`A=b C="d e"`, or the old form `A b c`, as written. Raises InvalidChange."""
+    words = reading.words(text)
     if "=" not in words[0]:
-        name, _, value = text.partition(" ")
-        if not value.strip():
+        name, *rest = text.split(maxsplit=1)
+        if not rest:
             raise InvalidChange(f"{instruction} must have two arguments")
-        return {expand(name, environment): expand(value.strip(), environment)}
-    pairs = {}
+        return [(name, rest[0].strip())]
+    pairs = []
     for word in words:
         name, equals, value = word.partition("=")
         if not equals:
             raise InvalidChange(f'Syntax error - can\'t find = in "{word}". Must be of the form: name=value')
-        if not expand(name, environment):
-            raise InvalidChange(f"{instruction} names can not be blank")
-        pairs[expand(name, environment)] = expand(value, environment)
+        pairs.append((name, value))
     return pairs
 
 
-def _env(config: RunConfig, text: str) -> RunConfig:
-    environment = _environment(config) | _pairs(config, text, "ENV")
+def pairs(text: str, instruction: str, reading: Reading) -> dict[str, str]:
+    """The same with what variables stand for. Raises InvalidChange."""
+    found = {}
+    for name, value in written_pairs(text, instruction, reading):
+        if not (expanded := reading.expand(name)):
+            raise InvalidChange(f"{instruction} names can not be blank")
+        found[expanded] = reading.expand(value)
+    return found
+
+
+def _env(config: RunConfig, text: str, reading: Reading) -> RunConfig:
+    environment = environment_of(config) | pairs(text, "ENV", reading)
     return replace(config, env=tuple(f"{name}={value}" for name, value in environment.items()))
 
 
-def _label(config: RunConfig, text: str) -> RunConfig:
-    return replace(config, labels=config.labels | _pairs(config, text, "LABEL"))
+def _label(config: RunConfig, text: str, reading: Reading) -> RunConfig:
+    return replace(config, labels=config.labels | pairs(text, "LABEL", reading))
 
 
-def _expose(config: RunConfig, text: str) -> RunConfig:
-    ports = {port for word in split_words(text) for port in _ports(expand(word, _environment(config)))}
+def _expose(config: RunConfig, text: str, reading: Reading) -> RunConfig:
+    ports = {port for word in reading.words(text) for port in _ports(reading.expand(word))}
     return replace(config, exposed_ports=config.exposed_ports | {port: {} for port in sorted(ports)})
 
 
@@ -122,34 +148,37 @@ def _ports(text: str) -> Iterator[str]:
     yield from (f"{port}/{protocol}" for port in range(first, last + 1))
 
 
-def _volume(config: RunConfig, text: str) -> RunConfig:
-    environment = _environment(config)
+def volume_paths(text: str, reading: Reading) -> list[str]:
+    """What VOLUME names. Raises InvalidChange."""
     words = json_words(text)
-    paths = words if words is not None else tuple(split_words(text))
-    expanded = [expand(path, environment).strip() for path in paths]
+    expanded = [reading.expand(path).strip() for path in (reading.words(text) if words is None else words)]
     if not all(expanded):
         raise InvalidChange("VOLUME specified can not be an empty string")
-    return replace(config, volumes=config.volumes | {path: {} for path in expanded})
+    return expanded
 
 
-def _user(config: RunConfig, text: str) -> RunConfig:
-    return replace(config, user=expand(text, _environment(config)))
+def _volume(config: RunConfig, text: str, reading: Reading) -> RunConfig:
+    return replace(config, volumes=config.volumes | {path: {} for path in volume_paths(text, reading)})
 
 
-def _workdir(config: RunConfig, text: str) -> RunConfig:
-    path = posixpath.join("/", config.working_dir, expand(text, _environment(config)))
+def _user(config: RunConfig, text: str, reading: Reading) -> RunConfig:
+    return replace(config, user=reading.expand(text))
+
+
+def _workdir(config: RunConfig, text: str, reading: Reading) -> RunConfig:
+    path = posixpath.join("/", config.working_dir, reading.expand(text))
     return replace(config, working_dir="/" + posixpath.normpath(path).lstrip("/"))
 
 
-def _stopsignal(config: RunConfig, text: str) -> RunConfig:
-    name = expand(text, _environment(config))
+def _stopsignal(config: RunConfig, text: str, reading: Reading) -> RunConfig:
+    name = reading.expand(text)
     known = name.upper().removeprefix("SIG") in _SIGNALS or (name.isdecimal() and 0 < int(name) <= _HIGHEST_SIGNAL)
     if not known:
         raise InvalidChange(f"invalid signal: {name}")
     return replace(config, stop_signal=name)
 
 
-def _onbuild(config: RunConfig, text: str) -> RunConfig:
+def _onbuild(config: RunConfig, text: str, _: Reading) -> RunConfig:
     trigger = text.partition(" ")[0].upper()
     if trigger == "ONBUILD":
         raise InvalidChange("Chaining ONBUILD via `ONBUILD ONBUILD` isn't allowed")
@@ -158,7 +187,7 @@ def _onbuild(config: RunConfig, text: str) -> RunConfig:
     return replace(config, on_build=(*config.on_build, text))
 
 
-def _healthcheck(config: RunConfig, text: str) -> RunConfig:
+def _healthcheck(config: RunConfig, text: str, _: Reading) -> RunConfig:
     return replace(config, healthcheck=parse_healthcheck(text))
 
 
@@ -167,7 +196,7 @@ _SIGNALS = frozenset(
     + [f"RTMIN+{number}" for number in range(1, 16)]
     + [f"RTMAX-{number}" for number in range(1, 15)]
 )
-_INSTRUCTIONS: dict[str, Callable[[RunConfig, str], RunConfig]] = {
+CHANGES: dict[str, Callable[[RunConfig, str, Reading], RunConfig]] = {
     "CMD": _cmd,
     "ENTRYPOINT": _entrypoint,
     "ENV": _env,

@@ -5,7 +5,7 @@ import re
 import msgspec
 
 from events.messages.image import HealthcheckConfig
-from handlers.images.errors import InvalidChange
+from handlers.dockerfile.errors import InvalidChange
 
 _TIME = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)")
 _UNITS_NS = {

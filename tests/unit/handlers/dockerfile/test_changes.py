@@ -4,9 +4,9 @@ import pytest
 
 from events.errors import InvalidParameter
 from events.messages.image import HealthcheckConfig, RunConfig
-from handlers.images.changes import apply_changes
-from handlers.images.healthcheck import parse_duration_ns
-from handlers.images.words import expand, split_words
+from handlers.dockerfile.changes import apply_changes
+from handlers.dockerfile.healthcheck import parse_duration_ns
+from handlers.dockerfile.words import expand, split_words
 
 BASE = RunConfig(env=("PATH=/bin", "A=1"), working_dir="/srv", cmd=("old",), labels={"keep": "me"})
 
@@ -76,7 +76,10 @@ def test_instructions_work_in_order():
         ("ENV A", "ENV must have two arguments"),
         ("ENV A=1 B", 'Syntax error - can\'t find = in "B". Must be of the form: name=value'),
         ("ENV =1", "ENV names can not be blank"),
-        ('ENV A="1', "unexpected end of statement while looking for matching double-quote"),
+        (
+            'ENV A="1',
+            'failed to process "\\"1": unexpected end of statement while looking for matching double-quote',
+        ),
         ("EXPOSE x", "invalid containerPort: x"),
         ("EXPOSE 80/foo", "invalid containerPort: 80/foo"),
         ("EXPOSE 70000", "invalid containerPort: 70000"),
@@ -91,7 +94,9 @@ def test_instructions_work_in_order():
         ("HEALTHCHECK CMD", "Missing command after HEALTHCHECK CMD"),
         ("HEALTHCHECK --often=1s CMD x", "unknown flag: --often=1s"),
         ("HEALTHCHECK --interval=often CMD x", 'time: invalid duration "often"'),
-        ("ENV A=${B:?}", "unsupported modifier (:?) in substitution"),
+        ("ENV A=${B:?}", 'failed to process "${B:?}": B: is not allowed to be unset'),
+        ("ENV A=${B:=1}", 'failed to process "${B:=1}": unsupported modifier (:=) in substitution'),
+        ("ENV A=${B", "failed to process \"${B\": missing ':' in substitution"),
     ],
 )
 def test_what_makes_no_sense_is_refused(change, message):
