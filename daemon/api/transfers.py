@@ -152,9 +152,9 @@ class Transfer(Generic[Told]):
         chunks = self._chunks(reader, asked, first)
         return StreamResponse(headers={COMMAND_HEADER: self._command_id}, chunks=chunks)
 
-    async def _first(self, reader: Following) -> bytes:
+    async def _first(self, reader: Following) -> list[bytes]:
         """The first lines, or nothing when there are none before the end. Raises ClientLeft."""
-        first: bytes | None = None
+        first: list[bytes] | None = None
         async with anyio.create_task_group() as tasks:
 
             async def leave() -> None:
@@ -168,12 +168,14 @@ class Transfer(Generic[Told]):
             raise ClientLeft
         return first
 
-    async def _chunks(self, reader: Following, asked: Asked[Told], first: bytes) -> AsyncIterator[bytes]:
+    async def _chunks(self, reader: Following, asked: Asked[Told], first: list[bytes]) -> AsyncIterator[bytes]:
+        """A line at a time: there are clients that take what comes at once for one."""
         try:
-            chunk = first
-            while chunk:
-                yield chunk
-                chunk = await self._read(reader)
+            lines = first
+            while lines:
+                for line in lines:
+                    yield line
+                lines = await self._read(reader)
             try:
                 told = await self._engine.conclude(asked)
             except EngineError as error:
@@ -189,11 +191,11 @@ class Transfer(Generic[Told]):
         if asked is not None:
             asked.close()
 
-    async def _read(self, reader: Following) -> bytes:
-        """Lines as they come; nothing at the end."""
-        told = b""
+    async def _read(self, reader: Following) -> list[bytes]:
+        """Lines as they come; none at the end."""
+        told: list[bytes] = []
         while not told and (lines := await reader.read()):
             self._code = next((each.code for each in lines if isinstance(each, Exit)), self._code)
             shapes = (progress.line(each) for each in lines)
-            told = b"".join(json_line(shape) for shape in shapes if shape is not None)
+            told = [json_line(shape) for shape in shapes if shape is not None]
         return told

@@ -80,12 +80,17 @@ async def test_progress_then_a_failure_in_the_stream():
         raise NotFound("no more")
 
     api.desk.agree(PullImages, act)
-    api.desk.on_begin = lambda command_id: api.progress.tell(command_id, Note(status="Pulling from x", subject="1"))
+
+    def tell(command_id):
+        for subject in "12":
+            api.progress.tell(command_id, Note(status="Pulling from x", subject=subject))
+
+    api.desk.on_begin = tell
     answer = await api.call(WireRequest("POST", PULL, b"", {}))
     assert isinstance(answer, StreamResponse)
-    lines = b"".join([chunk async for chunk in answer.chunks]).splitlines()
-    assert [json.loads(each) for each in lines] == [
+    assert [json.loads(chunk) async for chunk in answer.chunks] == [  # each a chunk: there are clients that count on it
         {"status": "Pulling from x", "id": "1"},
+        {"status": "Pulling from x", "id": "2"},
         {"errorDetail": {"message": "no more"}, "error": "no more"},
     ]
 
