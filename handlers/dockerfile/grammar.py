@@ -1,7 +1,7 @@
 """A Dockerfile's lines as instructions: comments, directives, continuations and flags.
 
-Written here because of the libraries for it one ends a continued line at an empty one, and the other is BuildKit's own
-parser, a Go runtime that there are builds of for amd64 only; in tests that one is asked whether it sees the same.
+Written here because of the libraries for it one (dockerfile-parse) ends a continued line at an empty one and knows no
+flags, and the other (dockerfile) is BuildKit's own parser, a Go runtime that there are builds of for amd64 only.
 The grammar: https://docs.docker.com/reference/dockerfile/#format; moby 20.10 (the classic builder has no heredocs).
 """
 

@@ -14,6 +14,7 @@ from urllib.parse import quote
 import pytest
 
 from events.messages import build as b
+from tests.archives import context_tar
 from tests.clients.raw import RawClient
 from tests.engines import wait_until
 
@@ -40,16 +41,6 @@ def build(engine, tmp_path):
         return done
 
     return run
-
-
-def context_tar(dockerfile, files=None):
-    archive = io.BytesIO()
-    with tarfile.open(fileobj=archive, mode="w") as tar:
-        for name, content in {"Dockerfile": dockerfile, **(files or {})}.items():
-            entry = tarfile.TarInfo(name)
-            entry.size = len(content)
-            tar.addfile(entry, io.BytesIO(content.encode()))
-    return archive.getvalue()
 
 
 def image(engine, name):

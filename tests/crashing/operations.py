@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from tests.crashing.build_operations import BUILDS
 from tests.crashing.container_operations import CONTAINERS
 from tests.crashing.file_operations import FILES
 from tests.crashing.object_operations import IMAGES, VOLUMES
@@ -15,5 +16,6 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     *FILES,
     *IMAGES,
     *TRANSFERS,
+    *BUILDS,
     *VOLUMES,
 )

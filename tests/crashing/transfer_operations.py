@@ -12,7 +12,7 @@ from tests.fakes.image_archives import sample
 from tests.registries import DOCKER_MANIFEST
 
 
-def _outcome(answer: Answer) -> Answer:
+def outcome(answer: Answer) -> Answer:
     """The answer as if it had been given at the end."""
     refused = INTERRUPTED if TOLD.encode() in answer.body else 500
     status = refused if b'"errorDetail"' in answer.body else answer.status
@@ -29,7 +29,7 @@ def _offer(world: World) -> None:
 
 def _pull(world: World) -> tuple[Answer, ...]:
     name, _, tag = _pulled(world).rpartition(":")
-    return (_outcome(world.again("POST", "/images/create", fromImage=name, tag=tag)),)
+    return (outcome(world.again("POST", "/images/create", fromImage=name, tag=tag)),)
 
 
 def _pushed(world: World) -> str:
@@ -47,7 +47,7 @@ def _name_for_push(world: World) -> None:
 
 
 def _push(world: World) -> tuple[Answer, ...]:
-    return (_outcome(world.again("POST", f"/images/{world.registry.address}/pushed/push?tag=1")),)
+    return (outcome(world.again("POST", f"/images/{world.registry.address}/pushed/push?tag=1")),)
 
 
 def _has_arrived(world: World) -> bool:

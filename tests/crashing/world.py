@@ -160,8 +160,10 @@ class World:
         for name in self.volumes():
             self.ask("DELETE", f"/volumes/{name}")
         for image, names in self.images().items():
-            for name in set(names or (image,)) - {IMAGE}:
+            for name in set(names) - {IMAGE}:
                 self.ask("DELETE", f"/images/{quote(name)}")
+            if not names:
+                self.attempt("DELETE", f"/images/{quote(image)}")  # newest first: it may have gone with its child
         if IMAGE not in {name for names in self.images().values() for name in names}:
             self.engine.load_busybox()
 
