@@ -116,8 +116,8 @@ def _leave_out(tree: Tree, dockerfile: str) -> None:
 
 
 class NoGit:
-    """An engine that has no git."""
+    """An engine that fetches from no repository."""
 
     async def fetch(self, url: str, directory: Path) -> Path:
         """See `Git.fetch`."""
-        raise Unsupported(f"{url}: contexts from git repositories need git on the engine's host")
+        raise Unsupported("contexts from git repositories are not supported yet")

@@ -254,6 +254,7 @@ def test_what_cannot_be_built(engine, build, line, message):
         ("", context_tar("FROM busybox", {"../../x": "evil"}), 400, "outside of the context"),
         ("", context_tar(""), 400, "the Dockerfile (Dockerfile) cannot be empty"),
         ("", context_tar("FROM busybox\n" + "#" * 5_000_000), 400, "at most"),
+        ("remote=git://u:p@nowhere/x.git", b"", 501, "contexts from git repositories are not supported yet"),
         ("remote=ftp://nowhere/x", b"", 400, "unsupported protocol scheme"),
         ("remote=http://127.0.0.1:1/x", b"", 500, "error downloading remote context http://127.0.0.1:1/x: "),
     ],
