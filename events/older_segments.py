@@ -77,12 +77,16 @@ class OlderSegment(SegmentReader):
 
     def select(self, sql: str, parameters: tuple[object, ...] = ()) -> list[Any]:
         """The same (blocking)."""
+        return list(self.each(sql, parameters))
+
+    def each(self, sql: str, parameters: tuple[object, ...] = ()) -> Iterator[Any]:
+        """One by one, where all of them would take much memory (blocking); others wait until the last was taken."""
         try:
             with self._lock:
                 if self._connection is None:
                     self._connection = _opened(self.path)
                     self.rows = _rows(self._connection, self.path)
-                return self._connection.execute(sql, parameters).fetchall()
+                yield from self._connection.execute(sql, parameters)
         except sqlite3.Error as error:
             raise translated(error) from error
 

@@ -86,7 +86,7 @@ class Segments:
         """Begin a new file after `position`, which is where the log stands. Nothing may be stored meanwhile."""
         complete = self.active
         older = OlderSegment(complete.path, complete.rows, position)
-        await run_sync(_index, self.directory, [*self._older, older])
+        await run_sync(make_index, self.directory, [*self._older, older])
         path = await run_sync(_new_file, self.directory, self.active.rows.identity, position)
         try:
             active = await Segment.open(path)
@@ -215,7 +215,7 @@ def _prepared(directory: Path, log_id: str) -> list[OlderSegment]:
     upgrade(paths[-1])
     older = [OlderSegment.read(path) for path in paths[:-1]]
     if older:
-        _index(directory, older)
+        make_index(directory, older)
     return older
 
 
@@ -230,7 +230,7 @@ def _new_file(directory: Path, identity: Identity, base: Position) -> Path:
     return path
 
 
-def _index(directory: Path, older: Sequence[OlderSegment]) -> None:
+def make_index(directory: Path, older: Sequence[OlderSegment]) -> None:
     """Bring the index up to date with the older files (blocking)."""
     path = directory / _INDEX_FILE
     wanted = {segment.base.sequence: segment.last.hash for segment in older}
@@ -267,10 +267,10 @@ def _opened_index(path: Path) -> sqlite3.Connection:
 
 def _index_segment(connection: sqlite3.Connection, segment: OlderSegment) -> None:
     first = segment.base.sequence
-    streams = segment.select("SELECT stream, max(version) FROM events GROUP BY stream")
-    answers = segment.select("SELECT DISTINCT command FROM events WHERE command IS NOT NULL")
-    segment.close()
+    streams = segment.each("SELECT stream, max(version) FROM events GROUP BY stream")
+    answers = segment.each("SELECT DISTINCT command FROM events WHERE command IS NOT NULL")
     with connection:
-        connection.executemany("INSERT INTO streams VALUES (?, ?, ?)", [(key, first, top) for key, top in streams])
-        connection.executemany("INSERT INTO answers VALUES (?, ?)", [(key, first) for (key,) in answers])
+        connection.executemany("INSERT INTO streams VALUES (?, ?, ?)", ((key, first, top) for key, top in streams))
+        connection.executemany("INSERT INTO answers VALUES (?, ?)", ((key, first) for (key,) in answers))
         connection.execute("INSERT INTO files VALUES (?, ?)", (first, segment.last.hash))
+    segment.close()

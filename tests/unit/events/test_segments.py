@@ -1,6 +1,7 @@
 """A log in several files, some of them archived: it verifies and replays like one."""
 
 import sqlite3
+import tracemalloc
 from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager, closing
 from pathlib import Path
@@ -15,6 +16,8 @@ from events.errors import SystemFailure
 from events.log import Append, ClaimTaken, LogBroken, VersionConflict
 from events.log_directory import segments
 from events.messages.container import ContainerCreated
+from events.older_segments import OlderSegment
+from events.segments import make_index
 from events.sqlite_log import SqliteLog
 from tests.fakes.clock import SetClock
 
@@ -118,6 +121,27 @@ async def test_the_index_of_older_files_can_be_deleted_or_damaged(tmp_path: Path
         async with open_log(tmp_path) as log:
             assert await log.reply_to("command-3") == b"3"
             assert len([r async for r in log.read_stream("container/0")]) == 6
+
+
+async def test_the_index_of_a_file_with_many_streams_is_made_in_little_memory(tmp_path: Path) -> None:
+    """What a file of many lives takes at once when it is full, the process would keep for good."""
+    count = 8000
+    async with SqliteLog.open(tmp_path / "log", SetClock(), segment_events=count) as log:
+        batch = [Append(stream=f"container/{n}", events=(ContainerCreated(container_id=str(n)),)) for n in range(count)]
+        await log.append(batch, cause=cause(), reply=None)
+        await append(log, count)
+    index = tmp_path / "log" / "older.sqlite"
+    index.unlink()
+    older = OlderSegment.read(segments(tmp_path / "log")[0])
+    tracemalloc.start()
+    try:
+        make_index(tmp_path / "log", [older])
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    with closing(sqlite3.connect(index)) as connection:
+        assert connection.execute("SELECT count(*) FROM streams").fetchall() == [(count,)]
+    assert peak_bytes < 50 * count  # a row alone takes 90
 
 
 async def test_an_index_of_another_history_is_made_anew(tmp_path: Path) -> None:
