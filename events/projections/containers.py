@@ -175,16 +175,15 @@ def fold(c: Container, event: Event, command_id: str) -> Container | None:
         case m.ContainerPauseRequested():
             return replace(c, operation="pause", operation_command=command_id)
         case m.ContainerPaused():
-            return replace(c, status="paused", operation="")
+            return _frozen(c, paused=True)
         case m.ContainerUnpauseRequested():
             if c.operation:  # a stop or a removal thaws on its way
                 return c
             return replace(c, operation="unpause", operation_command=command_id)
         case m.ContainerUnpaused():
-            return replace(c, status="running", operation=_without_freeze(c.operation))
+            return _frozen(c, paused=False)
         case m.ContainerFreezeFailed(paused=paused):
-            status = "paused" if paused else "running"
-            return replace(c, status=status, operation=_without_freeze(c.operation))
+            return _frozen(c, paused=paused)
         case m.ContainerExtractRequested(path=path):
             return replace(c, extractions=(*c.extractions, (command_id, path)))
         case m.ContainerExtracted() | m.ContainerExtractFailed():
@@ -231,8 +230,11 @@ def _start(c: Container, event: m.ContainerStartRequested, command_id: str) -> C
     )
 
 
-def _without_freeze(operation: str) -> str:
-    return "" if operation in ("pause", "unpause") else operation
+def _frozen(c: Container, *, paused: bool) -> Container:
+    """A freeze or a thaw may be told only while it ends, or after that: it neither halts nor undoes the end."""
+    status = ("paused" if paused else "running") if c.is_live else c.status
+    operation = "" if c.operation in ("pause", "unpause") else c.operation
+    return msgspec.structs.replace(c, status=status, operation=operation)
 
 
 class Containers(Projection):
