@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import msgspec
 
+from daemon.shapes.container_configuration import healthcheck_shape
 from daemon.shapes.go_values import JsonObject, Version, without_empty
 from daemon.shapes.layout import Layout
 from daemon.shapes.times import NEVER, rfc3339, unix_ns, unix_seconds
@@ -111,6 +112,7 @@ def run_config(config: RunConfig, version: Version) -> JsonObject:
     shape: JsonObject = msgspec.to_builtins(config)
     nullable = ("Env", "Cmd", "Entrypoint", "Volumes", "OnBuild", "Labels")
     shape |= {name: shape[name] or None for name in nullable}
+    shape["Healthcheck"] = healthcheck_shape(config.healthcheck, version)
     shape = without_empty(shape, _CONFIG_OPTIONAL)
     return _CONTAINER_FIELDS | shape if version < (1, 50) else shape
 

@@ -7,7 +7,7 @@ from daemon.shapes import images, networks, volumes
 from daemon.shapes.execs import inspection as exec_inspection
 from daemon.shapes.layout import Layout
 from events.messages.exec import ExecConfig
-from events.messages.image import History, ImageCommitted, ImageConfig, RootFilesystem, RunConfig
+from events.messages.image import HealthcheckConfig, History, ImageCommitted, ImageConfig, RootFilesystem, RunConfig
 from events.messages.volume import VolumeAcquired, VolumeCreated, VolumeCreateRequested
 from tests.unit.daemon.story import BRIDGE, BUSYBOX, IMAGE, LAYOUT, Story, as_seen
 
@@ -69,6 +69,18 @@ async def test_an_image_by_version():
     config = as_seen(images.inspection(image, story.state, LAYOUT, (1, 49)))["Config"]
     assert config["Hostname"] == ""
     assert (config["Env"], config["Entrypoint"], config["Labels"]) == (["PATH=/bin"], None, {"a": "b"})
+
+
+async def test_an_images_health_check_is_told_without_what_it_leaves_open():
+    story = Story()
+    check = HealthcheckConfig(test=("CMD", "true"), interval=5, start_interval=2)
+    await story.image(IMAGE, config=ImageConfig(config=RunConfig(healthcheck=check)))
+    image = story.state.images.get(IMAGE)
+    assert image is not None
+    now = as_seen(images.inspection(image, story.state, LAYOUT, (1, 51)))
+    assert now["Config"]["Healthcheck"] == {"Test": ["CMD", "true"], "Interval": 5, "StartInterval": 2}
+    before = as_seen(images.inspection(image, story.state, LAYOUT, (1, 43)))
+    assert before["Config"]["Healthcheck"] == {"Test": ["CMD", "true"], "Interval": 5}
 
 
 async def test_an_image_without_a_date():
