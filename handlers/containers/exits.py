@@ -4,7 +4,7 @@ from events.log import Append
 from events.messages import container as m
 from events.projections.containers import Container
 from handlers.containers import decide
-from handlers.containers.access import conclude, current, turn
+from handlers.containers.access import NotYet, conclude, current, turn
 from handlers.containers.remove import carry_out, remove
 from handlers.containers.settle import take_down
 from handlers.context import Context
@@ -15,13 +15,17 @@ _NS_PER_S, _NS_PER_MS = 1_000_000_000, 1_000_000
 
 async def settle_exit(context: Context, container_id: str) -> None:
     """Answer SettleExit. Not ended, or settled meanwhile, is fine."""
-    await turn(context, container_id, "settle")
-    try:
-        await context.decide(lambda: _observe(context, container_id))
-    except NotEnded:
-        await turn(context, container_id, "settle")  # whoever was faster: when this returns the end is settled
-    else:
-        await finish_exit(context, container_id, answer=None)
+    while True:
+        await turn(context, container_id, "settle")
+        try:
+            await context.decide(lambda: _observe(context, container_id))
+        except NotYet:
+            continue
+        except NotEnded:
+            await turn(context, container_id, "settle")  # whoever was faster: when this returns the end is settled
+        else:
+            await finish_exit(context, container_id, answer=None)
+        break
     await _remove_what_is_left(context, container_id)
 
 
@@ -70,4 +74,6 @@ def _observe(context: Context, container_id: str) -> Append:
     exited = context.state.execs.last_exit(container_id)
     if c is None or exited is None or not c.is_live or exited.run != c.run or c.observed_run == c.run:
         raise NotEnded
+    if decide.meet("settle", c) is decide.Meeting.WAIT:
+        raise NotYet
     return decide.observe(c, exited.exit_code, exited.finished_at_ns, oom_killed=exited.oom_killed)

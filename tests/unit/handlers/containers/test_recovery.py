@@ -9,14 +9,16 @@ import pytest
 from typing_extensions import override
 
 from events.base import Command, Event
+from events.envelope import Cause, Recorded
 from events.errors import SystemFailure
+from events.log import Append
 from events.messages import container as m
 from events.messages import exec as x
 from events.messages.layer import UnmountContainerLayer
 from events.messages.network import DisconnectSandbox
 from events.projections.containers import Container
 from events.sealed import Sealed
-from handlers.containers import access, recovery
+from handlers.containers import access, exits, recovery
 from handlers.containers.handler import ContainerHandler
 from handlers.containers.limits import HostLimits
 from handlers.context import Context, Handle
@@ -42,7 +44,7 @@ class Host:
         return {x.UpdateProcess: self._update, x.FindProcess: self._find, **dict.fromkeys(done, self._do)}
 
     async def reconcile(self, context: Context) -> None:
-        raise NotImplementedError
+        raise NotImplementedError("the host is only asked")
 
     async def _do(self, context: Context, command: Command[Any]) -> None:
         pass
@@ -162,3 +164,37 @@ async def test_one_key_that_stays_keeps_no_other(log: RefusingLog) -> None:
         await keyring.seal(owner, b"x")
     await recovered(engine)
     assert await keyring.owners() == ("container/a",)
+
+
+class OvertakingLog(RefusingLog):
+    """Somebody else's event is in the log just before an observed exit."""
+
+    overtaking: Event | None = None
+
+    @override
+    async def append(
+        self, appends: Sequence[Append], *, cause: Cause, reply: bytes | None = None
+    ) -> Sequence[Recorded]:
+        event, is_exit = self.overtaking, isinstance(appends[0].events[0], m.ContainerExitObserved)
+        if event is not None and is_exit:
+            self.overtaking = None
+            other = Cause(actor=cause.actor, command_id="overtaking", correlation_id="overtaking")
+            await super().append([Append(stream=STREAM, events=(event,))], cause=other)
+        return await super().append(appends, cause=cause, reply=reply)
+
+
+async def test_a_freeze_that_was_faster_is_over_before_the_end_is_settled() -> None:
+    """Its word would come in the middle of the settling, or after it."""
+    log = OvertakingLog(SteppingClock())
+    engine = await engine_with_a_container(log, Host())
+    await engine.append(STREAM, STARTING, STARTED)
+    await engine.append(f"process/{ID}", EXITED)
+    log.overtaking = m.ContainerPauseRequested(container_id=ID)
+    with anyio.fail_after(PATIENCE_S):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(exits.settle_exit, engine.context(), ID)
+            await anyio.wait_all_tasks_blocked()
+            await engine.append(STREAM, m.ContainerPaused(container_id=ID))
+    names = await engine.names()
+    told = names[names.index("container.pause_requested") :]
+    assert told == ["container.pause_requested", "container.paused", "container.exit_observed", "container.died"]
