@@ -13,7 +13,6 @@ from daemon.config import Configuration
 from daemon.storage import MakeGraphDriver, choose_graph_driver
 from daemon.tools import Tools
 from events.errors import SystemFailure
-from handlers.build.context import NoGit
 from handlers.build.handler import BuildHandler
 from handlers.containers.handler import ContainerHandler
 from handlers.containers.limits import HostLimits
@@ -143,7 +142,7 @@ async def compose(
             ),
             processes,
             ContainerHandler(limits(configuration, facts)),
-            BuildHandler(ContainerOutputs(runtime), remote, NoGit(), scratch(configuration), progress=progress),
+            BuildHandler(ContainerOutputs(runtime), remote, scratch(configuration), progress=progress),
         ),
         networks=networks,
         runtime=runtime,

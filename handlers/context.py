@@ -18,6 +18,7 @@ from events.sealed import Keyring
 
 Answer = TypeVar("Answer")
 DECISION_RETRIES = 100
+SETTLING_PAUSES_S = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0, *(60.0,) * 1440)  # a day, while the log refuses what became of it
 
 
 class Clock(Protocol):

@@ -240,9 +240,9 @@ class EngineUnderTest:
 
 
 @contextlib.contextmanager
-def engine_with_image() -> Iterator[EngineUnderTest]:
+def engine_with_image(*options: str) -> Iterator[EngineUnderTest]:
     """A running engine with `busybox:latest`; whatever its tests do to it, nothing stays."""
-    subject = EngineUnderTest()
+    subject = EngineUnderTest(*options)
     try:
         subject.start()
         subject.load_busybox()

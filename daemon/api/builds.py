@@ -79,7 +79,7 @@ def _command(query: Mapping[str, list[str]], headers: Mapping[str, str], path: s
 
 
 def _limits(query: Mapping[str, list[str]]) -> Limits:
-    numbers = {name: integer(query, name.replace("_", "").replace("memoryswap", "memswap")) for name in _NUMBERS}
+    numbers = {name: integer(query, parameter) for name, parameter in _NUMBERS.items()}
     ulimits = _json(query, "ulimits", list[_Ulimit], "error reading ulimit settings") or []
     return Limits(
         **numbers,
@@ -90,7 +90,14 @@ def _limits(query: Mapping[str, list[str]]) -> Limits:
     )
 
 
-_NUMBERS: Final = ("memory", "memory_swap", "cpu_shares", "cpu_period", "cpu_quota", "shm_size")
+_NUMBERS: Final = {
+    "memory": "memory",
+    "memory_swap": "memswap",
+    "cpu_shares": "cpushares",
+    "cpu_period": "cpuperiod",
+    "cpu_quota": "cpuquota",
+    "shm_size": "shmsize",
+}
 
 
 class _Ulimit(msgspec.Struct, frozen=True, rename="pascal"):

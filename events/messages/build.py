@@ -42,7 +42,7 @@ class BuildImage(Command[BuiltImage], frozen=True, kw_only=True):
 
     TYPE: ClassVar[str] = "build.build"
     context: str = ""  # path of a file with the context as a tar (plain or compressed), or with a lone Dockerfile
-    remote: str = ""  # where the context comes from otherwise: a tar or a Dockerfile by http(s), or a git repository
+    remote: str = ""  # where the context comes from otherwise: a tar or a Dockerfile by http(s)
     dockerfile: str = "Dockerfile"  # within the context
     tags: tuple[str, ...] = ()  # canonical
     arguments: dict[str, str | None] = {}  # None: named without a value

@@ -10,11 +10,11 @@ from anyio.to_thread import run_sync
 from events.errors import EngineError, InvalidParameter, SystemFailure, Unsupported
 from events.messages.build import BuildImage
 from handlers import compression
-from handlers.addresses import source_of
+from handlers.addresses import Source, source_of
 from handlers.build.bases import check_platform
 from handlers.build.errors import NoSuchDockerfile
 from handlers.build.patterns import ignores
-from handlers.build.ports import Git, Web
+from handlers.build.ports import Web
 from handlers.build.tree import Tree, inside, lone_file, read_tree
 from handlers.dockerfile.errors import InvalidDockerfile
 from handlers.dockerfile.grammar import Dockerfile, parse
@@ -36,15 +36,15 @@ class Prepared(msgspec.Struct, frozen=True):
     dockerfile: Dockerfile
 
 
-async def prepare(command: BuildImage, directory: Path, web: Web, git: Git, now_ns: int) -> Prepared:
+async def prepare(command: BuildImage, directory: Path, web: Web, now_ns: int) -> Prepared:
     """Read the context into files of a directory. Raises InvalidParameter for what is none."""
     if command.platform:
         check_platform(command.platform)
     archive, name = Path(command.context), command.dockerfile or DOCKERFILE
     if command.remote:
-        archive = await _remote(command.remote, directory, web, git)
+        archive = await _remote(command.remote, directory, web)
     plain = directory / "context.tar"
-    if command.remote and not is_git(command.remote) and not await run_long(_is_archive, archive):
+    if command.remote and not await run_long(_is_archive, archive):
         size_bytes = (await run_sync(archive.stat)).st_size
         tree, name = lone_file(DOCKERFILE, size_bytes, archive), DOCKERFILE
     elif not command.context and not command.remote:
@@ -61,20 +61,26 @@ def is_git(remote: str) -> bool:
     return remote.startswith(_GIT_BEGINNINGS)
 
 
-async def _remote(remote: str, directory: Path, web: Web, git: Git) -> Path:
+async def _remote(remote: str, directory: Path, web: Web) -> Path:
     if is_git(remote):
-        return await git.fetch(remote, directory)
-    address = source_of(remote)
-    path = directory / "remote"
+        raise Unsupported("contexts from git repositories are not supported yet")
+    address, path = source_of(remote), directory / "remote"
     try:
-        async with web.open(address.url, address.credentials) as answer:
-            with attempt(f"write {path}"):
-                async with await open_file(path, "xb") as file:
-                    async for chunk in answer.chunks:
-                        await file.write(chunk)
+        await download(web, address, path)
     except EngineError as error:
         raise SystemFailure(f"error downloading remote context {address.url}: {error}") from error
     return path
+
+
+async def download(web: Web, address: Source, path: Path) -> int:
+    """Write what is behind an address to a new file; its size in bytes. Raises as `Web.open`."""
+    size_bytes = 0
+    async with web.open(address.url, address.credentials) as answer:
+        with attempt(f"write {path}"):
+            async with await open_file(path, "xb") as file:
+                async for chunk in answer.chunks:
+                    size_bytes += await file.write(chunk)
+    return size_bytes
 
 
 def _is_archive(path: Path) -> bool:
@@ -113,11 +119,3 @@ def _leave_out(tree: Tree, dockerfile: str) -> None:
     for name in (_IGNORE_FILE, dockerfile):
         if ignores(patterns, name):
             tree.remove(name)
-
-
-class NoGit:
-    """An engine that fetches from no repository."""
-
-    async def fetch(self, url: str, directory: Path) -> Path:
-        """See `Git.fetch`."""
-        raise Unsupported("contexts from git repositories are not supported yet")

@@ -2,7 +2,6 @@
 
 import posixpath
 
-import anyio
 import msgspec
 
 from events.errors import EngineError, InvalidParameter, NotFound
@@ -10,6 +9,7 @@ from events.messages.layer import CollectFiles
 from handlers.addresses import source_of
 from handlers.build import sources
 from handlers.build.bases import base_image
+from handlers.build.context import download
 from handlers.build.errors import CopyFailed, NeedsBuildKit, UnknownSource
 from handlers.build.instructions import shell_of
 from handlers.build.patterns import has_magic
@@ -20,7 +20,6 @@ from handlers.build.tree import Tree, inside, lone_file, read_tree
 from handlers.build.workshop import Workshop
 from handlers.dockerfile.changes import Reading
 from handlers.dockerfile.grammar import Instruction
-from handlers.kernel.calls import attempt
 from handlers.kernel.threads import run_long
 
 _NOT_IN_CONTEXT = "file not found in build context or excluded by .dockerignore: stat {path}: file does not exist"
@@ -126,13 +125,8 @@ class Copying:
         name = posixpath.basename(_path_of(address.url))
         if not name and place.endswith("/"):
             raise InvalidParameter(f"cannot determine filename from url: {url}")
-        path, size_bytes = self._workshop.new_file("download"), 0
-        async with self._workshop.means.web.open(address.url, address.credentials) as answer:
-            with attempt(f"write {path}"):
-                async with await anyio.open_file(path, "xb") as file:
-                    async for chunk in answer.chunks:
-                        await file.write(chunk)
-                        size_bytes += len(chunk)
+        path = self._workshop.new_file("download")
+        size_bytes = await download(self._workshop.means.web, address, path)
         tree = lone_file(name or path.name, size_bytes, path, mode=_FETCHED_MODE)
         (found,) = sources.chosen_all(tree)
         return msgspec.structs.replace(found, is_fetched=True)

@@ -14,7 +14,7 @@ from events.messages import build as m
 from handlers.build.context import Prepared, prepare
 from handlers.build.errors import BuildAbandoned
 from handlers.build.plan import Plan, plan
-from handlers.build.ports import Git, Outputs, Web
+from handlers.build.ports import Outputs, Web
 from handlers.build.recovery import reconcile
 from handlers.build.run import Build
 from handlers.build.telling import Telling
@@ -27,8 +27,8 @@ from handlers.progress import Progress
 class BuildHandler:
     """Images by Dockerfiles. `scratch` has a directory for each build while it goes on."""
 
-    def __init__(self, outputs: Outputs, web: Web, git: Git, scratch: Path, *, progress: Progress) -> None:
-        self._outputs, self._web, self._git = outputs, web, git
+    def __init__(self, outputs: Outputs, web: Web, scratch: Path, *, progress: Progress) -> None:
+        self._outputs, self._web = outputs, web
         self._scratch, self._progress = scratch, progress
 
     def commands(self) -> dict[type[Command[Any]], Handle]:
@@ -47,7 +47,7 @@ class BuildHandler:
             try:
                 with attempt("make a directory for a build"):
                     await run_sync(lambda: directory.mkdir(mode=0o700, parents=True))
-                prepared = await prepare(command, directory, self._web, self._git, context.clock.now_ns())
+                prepared = await prepare(command, directory, self._web, context.clock.now_ns())
                 wanted = plan(prepared.dockerfile, command.target, command.labels)
                 return await self._carry_out(context, command, build_id, Work(prepared, wanted, directory))
             finally:

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
-from pathlib import Path
 from typing import Protocol
 
 from events.messages.image import Credentials
@@ -31,13 +30,3 @@ class Web(Protocol):
 
     def open(self, url: str, credentials: Credentials) -> AbstractAsyncContextManager[WebFile]:
         """What is there. Raises SystemFailure where there is no answer, and what the server's refusal amounts to."""
-
-
-class Git(Protocol):
-    """Repositories of git."""
-
-    async def fetch(self, url: str, directory: Path) -> Path:
-        """A file in `directory` with the files of a commit as a tar; `url` may end with `#ref:subdirectory`.
-
-        Raises Unsupported where the host has no git, SystemFailure for what git says.
-        """

@@ -7,7 +7,7 @@ import logging
 
 import msgspec
 
-from events.errors import EngineError, Unavailable
+from events.errors import Unavailable
 from events.messages.build import BuildFailed, BuildRequested
 from events.messages.container import ContainerCreateRequested
 from events.projections.builds import Build
@@ -23,7 +23,7 @@ async def reconcile(context: Context) -> None:
     for build in context.state.builds:
         try:
             await _settle(context, build)
-        except EngineError:
+        except Exception:  # whatever is wrong with one, the others are ended
             LOGGER.exception("build %s can't be settled", build.id)
 
 

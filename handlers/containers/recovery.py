@@ -19,11 +19,10 @@ from events.projections.containers import Container
 from handlers.containers import commit, create, exits, freeze, links, remove, start, update
 from handlers.containers.access import conclude
 from handlers.containers.saga import Saga
-from handlers.context import Context, Services
+from handlers.context import SETTLING_PAUSES_S, Context, Services
 
 LOGGER = logging.getLogger(__name__)
 INTERRUPTED = "the daemon was killed before this was done"
-PAUSES_S = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0, *(60.0,) * 1440)  # a day
 PATIENT_TRIES = 6  # then an operation is given up, as soon as the log takes that
 
 Step = Callable[[], Awaitable[None]]
@@ -83,7 +82,7 @@ async def _persist(services: Services, container_id: str, step: Step, command_id
 
     `command_id` opened the operation that the step settles, if it does; it isn't left open where that can be helped.
     """
-    for tries, pause_s in enumerate(PAUSES_S, 1):
+    for tries, pause_s in enumerate(SETTLING_PAUSES_S, 1):
         try:
             await step()
         except Unavailable as error:

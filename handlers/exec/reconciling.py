@@ -10,10 +10,10 @@ from events.errors import Unavailable
 from events.messages import exec as m
 from events.projections.containers import Container
 from events.projections.execs import Exec
-from handlers.context import Context, Services
+from handlers.context import SETTLING_PAUSES_S, Context, Services
 from handlers.exec.execs import NOT_EXECUTABLE
 from handlers.exec.ports import Runtime
-from handlers.exec.watching import PAUSES_S, Watching, record_exit, record_orphan
+from handlers.exec.watching import Watching, record_exit, record_orphan
 
 LOGGER = logging.getLogger(__name__)
 Settle = Callable[[Services, str], Awaitable[None]]
@@ -51,7 +51,7 @@ class Reconciling:
 
     async def _bounded(self, services: Services, name: str, settle: Settle) -> None:
         """Whatever is wrong with one object, the others are settled."""
-        for pause_s in PAUSES_S:
+        for pause_s in SETTLING_PAUSES_S:
             try:
                 with anyio.fail_after(OBJECT_TIMEOUT_S):
                     await settle(services, name)

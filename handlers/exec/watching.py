@@ -11,11 +11,10 @@ from events.errors import EngineError
 from events.log import VersionConflict
 from events.messages import exec as m
 from events.messages.system import OrphanRemoved
-from handlers.context import Context, Services
+from handlers.context import SETTLING_PAUSES_S, Context, Services
 from handlers.exec.ports import ExitStatus, Runtime
 
 LOGGER = logging.getLogger(__name__)
-PAUSES_S = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0, *(60.0,) * 1440)  # a day, while the log refuses what became of an object
 
 
 class Watching:
@@ -41,7 +40,7 @@ class Watching:
     async def _persist(self, key: str, act: Callable[[], Awaitable[None]]) -> None:
         """A full disk or a busy log passes; what doesn't is settled at the next start of the daemon."""
         try:
-            for pause_s in PAUSES_S:
+            for pause_s in SETTLING_PAUSES_S:
                 try:
                     await act()
                 except (EngineError, OSError):

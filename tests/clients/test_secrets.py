@@ -22,7 +22,7 @@ from events.sqlite_log import SqliteLog
 from handlers.context import SystemClock
 from tests.clients.raw import RawClient
 from tests.crashing import squaring
-from tests.engines import EngineUnderTest, wait_until
+from tests.engines import EngineUnderTest, engine_with_image, wait_until
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
@@ -60,13 +60,8 @@ _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 @pytest.fixture(scope="module")
 def engine():
     """An engine that says all it can."""
-    subject = EngineUnderTest("--log-level", "debug")
-    try:
-        subject.start()
-        subject.load_busybox()
+    with engine_with_image("--log-level", "debug") as subject:
         yield subject
-    finally:
-        subject.close()
 
 
 def use(engine: EngineUnderTest) -> None:

@@ -61,7 +61,7 @@ class Host:
 @pytest.fixture
 def log(monkeypatch: pytest.MonkeyPatch) -> RefusingLog:
     monkeypatch.setattr(access, "OUTCOME_PAUSES_S", (0.0,))
-    monkeypatch.setattr(recovery, "PAUSES_S", (0.0,) * 60)
+    monkeypatch.setattr(recovery, "SETTLING_PAUSES_S", (0.0,) * 60)
     return RefusingLog(SteppingClock())
 
 

@@ -429,7 +429,7 @@ async def test_a_start_that_a_kill_interrupted_is_seen_as_far_as_it_came(host):
 
 
 async def test_an_end_is_recorded_as_soon_as_the_log_takes_it(host, monkeypatch):
-    monkeypatch.setattr(reconciling, "PAUSES_S", (0.0,) * 9)
+    monkeypatch.setattr(reconciling, "SETTLING_PAUSES_S", (0.0,) * 9)
     async with host.daemon() as (engine, runtime):
         container = await running(engine, host, "sleep", "9")
     runtime._end(container.id, 9)
@@ -443,7 +443,7 @@ async def test_an_end_is_recorded_as_soon_as_the_log_takes_it(host, monkeypatch)
 
 
 async def test_the_end_of_what_was_watched_is_recorded_however_long_the_log_refuses(host, monkeypatch):
-    monkeypatch.setattr(watching, "PAUSES_S", (0.0,) * 200)
+    monkeypatch.setattr(watching, "SETTLING_PAUSES_S", (0.0,) * 200)
     log = RefusingLog(SteppingClock())
     async with host.daemon(log=log) as (engine, runtime):
         container = await running(engine, host, "sleep", "9")
