@@ -7,7 +7,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO
@@ -67,24 +67,31 @@ def need_device_mapper() -> None:
 
 
 @contextmanager
-def btrfs(directory: Path) -> Iterator[Path]:
-    """A btrfs in a file, mounted."""
-    if not shutil.which("mkfs.btrfs") or "btrfs" not in Path("/proc/filesystems").read_text(encoding="ascii").split():
-        pytest.skip("the kernel has no btrfs, or mkfs.btrfs is missing")
-    image, place = directory / "btrfs.img", directory / "btrfs"
+def mounted(
+    kind: str, directory: Path, *, making: Sequence[str] = (), mounting: str = "loop", size_bytes: int = _SIZE_BYTES
+) -> Iterator[Path]:
+    """A file system in a file, made and mounted with these options; skips where the host has none of its kind."""
+    if not shutil.which(f"mkfs.{kind}"):
+        pytest.skip(f"mkfs.{kind} is missing")
+    image, place = directory / f"{kind}.img", directory / kind
     with image.open("wb") as file:
-        file.truncate(_SIZE_BYTES)
-    run("mkfs.btrfs", "-q", image)
+        file.truncate(size_bytes)
+    run(f"mkfs.{kind}", "-q", *making, image)
     place.mkdir()
     try:
-        run("mount", "-t", "btrfs", "-o", "loop", image, place)
+        run("mount", "-t", kind, "-o", mounting, image, place)
     except AssertionError as error:
-        pytest.skip(f"no btrfs can be mounted here: {error}")
+        pytest.skip(f"no {kind} can be mounted here ({mounting}): {error}")
     try:
         yield place
     finally:
         run("umount", place)
         image.unlink()
+
+
+def btrfs(directory: Path) -> AbstractContextManager[Path]:
+    """A btrfs in a file, mounted."""
+    return mounted("btrfs", directory)
 
 
 @contextmanager

@@ -1,7 +1,6 @@
 """The size of a container's layer with overlay2, where the file system counts by projects (xfs with pquota)."""
 
 import contextlib
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import pytest
 from handlers.kernel import mounts
 from handlers.layers.drivers.overlay2 import Overlay2
 from handlers.layers.ports import BLOCK_BYTES
-from tests.filesystems import run
+from tests.filesystems import mounted
 
 pytestmark = pytest.mark.root
 MIB = 1024**2
@@ -19,21 +18,8 @@ MIB = 1024**2
 @pytest.fixture
 def xfs(tmp_path: Path) -> Iterator[Path]:
     """An xfs in a file, mounted with project quotas."""
-    if not shutil.which("mkfs.xfs"):
-        pytest.skip("mkfs.xfs is missing")
-    image, place = tmp_path / "xfs.img", tmp_path / "xfs"
-    with image.open("wb") as file:
-        file.truncate(320 * MIB)
-    run("mkfs.xfs", "-q", image)
-    place.mkdir()
-    try:
-        run("mount", "-t", "xfs", "-o", "loop,pquota", image, place)
-    except AssertionError as error:
-        pytest.skip(f"no xfs with project quotas can be mounted here: {error}")
-    try:
+    with mounted("xfs", tmp_path, mounting="loop,pquota", size_bytes=320 * MIB) as place:
         yield place
-    finally:
-        run("umount", place)
 
 
 async def test_a_bounded_layer_takes_no_more_than_it_may(xfs):

@@ -1,6 +1,5 @@
 """Layers that are filled at once don't crowd into one part of the disk, where the file system can tell (ext4)."""
 
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from handlers.kernel.spreading import spread_subdirectories
 from handlers.layers.drivers.overlay2 import Overlay2
 from handlers.layers.drivers.vfs import Vfs
 from handlers.layers.ports import GraphDriver
-from tests.filesystems import run
+from tests.filesystems import mounted
 
 pytestmark = pytest.mark.root
 MIB = 1024**2
@@ -23,21 +22,9 @@ LAYERS = ("one", "two", "three")
 @pytest.fixture
 def ext4(tmp_path: Path) -> Iterator[Path]:
     """An ext4 of some block groups in a file, mounted."""
-    if not shutil.which("mkfs.ext4"):
-        pytest.skip("mkfs.ext4 is missing")
-    image, place = tmp_path / "ext4.img", tmp_path / "ext4"
-    with image.open("wb") as file:
-        file.truncate(GROUPS * 128 * MIB)
-    run("mkfs.ext4", "-q", "-b", "4096", "-O", "^flex_bg,^has_journal", "-N", str(GROUPS * INODES), image)
-    place.mkdir()
-    try:
-        run("mount", "-t", "ext4", "-o", "loop", image, place)
-    except AssertionError as error:
-        pytest.skip(f"no ext4 can be mounted here: {error}")
-    try:
+    making = ("-b", "4096", "-O", "^flex_bg,^has_journal", "-N", str(GROUPS * INODES))
+    with mounted("ext4", tmp_path, making=making, size_bytes=GROUPS * 128 * MIB) as place:
         yield place
-    finally:
-        run("umount", place)
 
 
 @pytest.mark.parametrize("make", [Overlay2, Vfs])

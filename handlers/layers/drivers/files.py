@@ -17,6 +17,7 @@ import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
 
 import msgspec
@@ -148,8 +149,7 @@ def _extract(request: Request) -> None:
     extraction = request.extraction
     if extraction is None:
         raise SystemFailure("nothing to extract")
-    with attempt(f"open {extraction.archive}"):
-        source = open(extraction.archive, "rb")  # noqa: PTH123 - open until the process ends
+    source = _opened(extraction.archive)
     _enter(request, _WRITERS, changes=True)
     owner = find_owner(extraction.owner) if extraction.owner else None
     directory = extraction.directory
@@ -170,12 +170,17 @@ def _extract(request: Request) -> None:
     _answer({})
 
 
+def _opened(archive: str) -> BufferedReader:
+    """A tar among the host's files, which the process is about to leave."""
+    with attempt(f"open {archive}"):
+        return open(archive, "rb")  # noqa: PTH123 - open until the process ends
+
+
 def _copy(request: Request) -> None:
     copying = request.copying
     if copying is None:
         raise SystemFailure("nothing to copy")
-    with attempt(f"open {copying.archive}"):
-        source = open(copying.archive, "rb")  # noqa: PTH123 - open until the process ends
+    source = _opened(copying.archive)
     _enter(request, _WRITERS, changes=True)
     owner = _copies_owner(copying.owner) if copying.owner else None
     destination = os.path.realpath(copying.destination)
