@@ -91,6 +91,7 @@ class Execs:
 
     async def _run(self, context: Context, found: Exec, command: m.StartExec) -> LiveProcess:
         container = known(context, found.container_id)
+        check_enterable(container, container.id)  # again: a pause that was faster waits for this start to be settled
         config = found.config
         if any(command.console_size):
             config = msgspec.structs.replace(config, console_size=command.console_size)
@@ -137,7 +138,7 @@ def check_enterable(container: Container, name: str) -> None:
         raise Restarting(name)
     if not container.is_live:
         raise NotRunning(container.id)
-    if container.status == "paused":
+    if container.status == "paused" or container.operation == "pause":
         raise Paused(name)
 
 

@@ -1,7 +1,9 @@
 """Containers' first processes: from the log's configuration to a running program. Intents are the container's own."""
 
 from contextlib import ExitStack
+from functools import partial
 
+import anyio
 import msgspec
 
 from events.container_links import full_alias, links_of
@@ -40,6 +42,7 @@ from handlers.exec.specification import Request, Settings
 from handlers.exec.watching import Watching
 from handlers.kernel.threads import run_foreign
 
+_EXEC_STARTS_S = 10.0
 _BRIDGE = "bridge"  # the default network, the only one with links of this kind
 
 
@@ -137,8 +140,12 @@ class Processes:
         if not await self._runtime.signal(command.container_id, command.signal):
             raise HasEnded(command.container_id)
 
-    async def freeze(self, _: Context, command: m.FreezeProcess) -> None:
-        """Answer FreezeProcess."""
+    async def freeze(self, context: Context, command: m.FreezeProcess) -> None:
+        """Answer FreezeProcess. A runtime that starts an exec would be caught half-way, and hang: it comes first."""
+        if command.frozen:
+            with anyio.move_on_after(_EXEC_STARTS_S):
+                for found in context.state.execs.of(command.container_id):
+                    await context.until(f"exec/{found.id}", partial(_is_settled, context, found.id), None)
         await self._runtime.freeze(command.container_id, frozen=command.frozen)
 
     async def resize(self, _: Context, command: m.ResizeProcess) -> None:
@@ -152,6 +159,12 @@ class Processes:
     async def remove_files(self, _: Context, command: m.RemoveProcessFiles) -> None:
         """Answer RemoveProcessFiles."""
         await self._runtime.remove_files(command.container_id)
+
+
+def _is_settled(context: Context, exec_id: str) -> bool:
+    """Whether an exec isn't about to start."""
+    found = context.state.execs.get(exec_id)
+    return found is None or found.status != "starting"
 
 
 def known(context: Context, container_id: str) -> Container:

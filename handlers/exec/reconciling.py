@@ -93,25 +93,30 @@ class Reconciling:
             await self._runtime.forget_exec(found.container_id, exec_id)
             return
         live = await self._runtime.find_exec(found.container_id, exec_id)
-        if found.status == "starting" and not await self._settle_start(services, found, live.pid if live else 0):
+        if live is None:
+            self._watching.begin(exec_id, lambda: self._settle_exec(services, exec_id))
+            await Context(services, _cause(found)).until(
+                f"exec/{exec_id}", lambda: _has_ended(services, exec_id), OBJECT_TIMEOUT_S
+            )
             return
-        if live is not None:
-            self._watching.exec(services, exec_id)
-        else:
-            await self._watching.settle_exec(services, exec_id, RECOVERY)
+        if found.status == "starting":
+            await _tell_start(services, found, live.pid)
+        self._watching.exec(services, exec_id)
 
-    async def _settle_start(self, services: Services, found: Exec, pid: int) -> bool:
-        """Whether it is known to have started. The outcome keeps its intent's command id: a repeat gets the answer."""
-        cause = Cause(actor=RECOVERY, command_id=found.start_command, correlation_id=found.start_command)
-        context = Context(services, cause)
-        ran = pid or (await self._runtime.wait_exec(found.container_id, found.id)).known
-        if ran:
-            await context.append(f"exec/{found.id}", m.ExecStarted(exec_id=found.id, pid=pid), answer=None)
-            return True
-        failed = m.ExecStartFailed(exec_id=found.id, exit_code=NOT_EXECUTABLE, error=_INTERRUPTED)
-        await context.append(f"exec/{found.id}", failed, answer=Unavailable(_INTERRUPTED))
-        await self._runtime.forget_exec(found.container_id, found.id)
-        return False
+    async def _settle_exec(self, services: Services, exec_id: str) -> None:
+        """One without a process, or without one yet: a frozen container holds the runtime up until it goes on."""
+        found = services.state.execs.get(exec_id)
+        if found is not None and found.status == "starting":
+            status = await self._runtime.wait_exec(found.container_id, exec_id)
+            if _has_ended(services, exec_id):  # its container was removed meanwhile
+                pass
+            elif status.known:
+                await _tell_start(services, found, 0)
+            else:
+                failed = m.ExecStartFailed(exec_id=exec_id, exit_code=NOT_EXECUTABLE, error=_INTERRUPTED)
+                context = Context(services, _cause(found))
+                await context.append(f"exec/{exec_id}", failed, answer=Unavailable(_INTERRUPTED))
+        await self._watching.settle_exec(services, exec_id, RECOVERY)
 
     async def _orphan(self, services: Services, container_id: str) -> None:
         await self._runtime.delete(container_id)
@@ -121,3 +126,18 @@ class Reconciling:
 def _is_orphan(container: Container | None) -> bool:
     """Nobody will ask for it: no container, or one that has no process and isn't about to have, or to lose, one."""
     return container is None or not (container.is_live or container.operation)
+
+
+def _has_ended(services: Services, exec_id: str) -> bool:
+    found = services.state.execs.get(exec_id)
+    return found is None or found.status == "exited"
+
+
+async def _tell_start(services: Services, found: Exec, pid: int) -> None:
+    started = m.ExecStarted(exec_id=found.id, pid=pid)
+    await Context(services, _cause(found)).append(f"exec/{found.id}", started, answer=None)
+
+
+def _cause(found: Exec) -> Cause:
+    """The outcome of a start keeps its intent's command id: a repeat gets the answer."""
+    return Cause(actor=RECOVERY, command_id=found.start_command, correlation_id=found.start_command)

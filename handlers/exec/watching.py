@@ -7,7 +7,6 @@ import anyio
 import anyio.abc
 
 from events.envelope import ENGINE, Actor, Cause
-from events.errors import EngineError
 from events.log import VersionConflict
 from events.messages import exec as m
 from events.messages.system import OrphanRemoved
@@ -26,13 +25,14 @@ class Watching:
 
     def process(self, services: Services, container_id: str, run: int) -> None:
         """Watch a container's first process."""
-        self._begin(f"{container_id}/{run}", lambda: self._await_process(services, container_id, run))
+        self.begin(f"{container_id}/{run}", lambda: self._await_process(services, container_id, run))
 
     def exec(self, services: Services, exec_id: str) -> None:
         """Watch an exec."""
-        self._begin(exec_id, lambda: self.settle_exec(services, exec_id, ENGINE))
+        self.begin(exec_id, lambda: self.settle_exec(services, exec_id, ENGINE))
 
-    def _begin(self, key: str, act: Callable[[], Awaitable[None]]) -> None:
+    def begin(self, key: str, act: Callable[[], Awaitable[None]]) -> None:
+        """Settle in the background what becomes of a process, for as long as it takes."""
         if key not in self._watched:
             self._watched.add(key)
             self._tasks.start_soon(self._persist, key, act)
@@ -43,7 +43,7 @@ class Watching:
             for pause_s in SETTLING_PAUSES_S:
                 try:
                     await act()
-                except (EngineError, OSError):
+                except Exception:
                     LOGGER.exception("the end of process %s could not be recorded yet", key)
                     await anyio.sleep(pause_s)
                 else:

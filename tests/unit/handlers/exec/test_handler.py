@@ -1,20 +1,24 @@
 """Commands about processes, on a log and a runtime in memory: which events they leave, and what they refuse."""
 
+from collections.abc import Sequence
 from contextlib import asynccontextmanager
+from unittest.mock import AsyncMock
 
 import anyio
 import msgspec
 import pytest
+from typing_extensions import override
 
-from events.envelope import Cause
+from events.envelope import Cause, Recorded
 from events.errors import Conflict, InvalidParameter, NotFound, NotModified, SystemFailure
+from events.log import Append
 from events.memory_log import MemoryLog
 from events.messages import container as c
 from events.messages import exec as m
 from events.messages.system import OrphanRemoved
 from events.projections.containers import Container
 from handlers.context import Context
-from handlers.exec import reconciling, watching
+from handlers.exec import processes, reconciling, watching
 from handlers.exec.handler import ExecHandler
 from handlers.exec.ports import ExecPlan
 from handlers.exec.specification import Settings
@@ -361,6 +365,62 @@ async def test_two_starts_of_one_exec_run_it_once(host):
         await engine.send(m.ResizeExec(exec_id=created.exec_id, height=7, width=8))
 
 
+# ---- an exec and a pause at once: a runtime whose container is frozen meanwhile hangs
+
+
+async def test_a_freeze_waits_for_execs_that_are_about_to_start(host):
+    async with host.daemon() as (engine, runtime):
+        container = await running(engine, host, "sleep", "9")
+        created = await engine.send(inside(container, "true"))
+        await engine.append(f"exec/{created.exec_id}", m.ExecStartRequested(exec_id=created.exec_id))
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(engine.send, m.FreezeProcess(container_id=container.id, frozen=True))
+            await anyio.wait_all_tasks_blocked()
+            assert not (await runtime.find(container.id)).frozen
+            await engine.append(f"exec/{created.exec_id}", m.ExecStarted(exec_id=created.exec_id, pid=1))
+        assert (await runtime.find(container.id)).frozen
+
+
+async def test_a_freeze_waits_no_longer_than_a_runtime_may_hang(host, monkeypatch):
+    monkeypatch.setattr(processes, "_EXEC_STARTS_S", 0.01)
+    async with host.daemon() as (engine, runtime):
+        container = await running(engine, host, "sleep", "9")
+        created = await engine.send(inside(container, "true"))
+        await engine.append(f"exec/{created.exec_id}", m.ExecStartRequested(exec_id=created.exec_id))
+        await engine.send(m.FreezeProcess(container_id=container.id, frozen=True))
+        assert (await runtime.find(container.id)).frozen
+
+
+class PausingLog(MemoryLog):
+    """A pause of the container is begun right after the intent to start an exec in it."""
+
+    container_id = ""
+
+    @override
+    async def append(
+        self, appends: Sequence[Append], *, cause: Cause, reply: bytes | None = None
+    ) -> Sequence[Recorded]:
+        recorded = await super().append(appends, cause=cause, reply=reply)
+        if isinstance(recorded[-1].event, m.ExecStartRequested):
+            pause = c.ContainerPauseRequested(container_id=self.container_id)
+            await super().append([Append(stream=f"container/{self.container_id}", events=(pause,))], cause=cause)
+        return recorded
+
+
+async def test_an_exec_gives_way_to_a_pause_that_has_begun(host):
+    log = PausingLog(SteppingClock())
+    async with host.daemon(log=log) as (engine, runtime):
+        container = await running(engine, host, "sleep", "9")
+        log.container_id = container.id
+        created = await engine.send(inside(container, "sleep", "9"))
+        with pytest.raises(Conflict, match="is paused, unpause the container before exec"):
+            await engine.send(m.StartExec(exec_id=created.exec_id, detach=True))
+        assert isinstance((await engine.events())[-1], m.ExecStartFailed)
+        assert not await runtime.list_execs(container.id)
+        with pytest.raises(Conflict, match="is paused"):
+            await engine.send(inside(container, "true"))
+
+
 # ---- the next daemon
 
 
@@ -503,6 +563,24 @@ async def test_an_exec_whose_start_was_interrupted_is_settled_by_what_the_host_s
         assert (answer["failure"] is None) is bool(script)
         if not script:
             assert "nobody knows whether it ran" in answer["failure"]["message"]
+
+
+async def test_an_exec_that_is_held_up_is_settled_when_it_goes_on(host, monkeypatch):
+    """By the freeze of its container, say: its conmon lives, its process doesn't yet."""
+    monkeypatch.setattr(reconciling, "OBJECT_TIMEOUT_S", 0.05)
+    async with host.daemon() as (engine, runtime):
+        container = await running(engine, host, "sleep", "9")
+        created = await engine.send(inside(container, "sleep", "9"))
+        await engine.append(f"exec/{created.exec_id}", m.ExecStartRequested(exec_id=created.exec_id))
+        await run_without_telling(runtime, container, created.exec_id, "sleep 9")
+        monkeypatch.setattr(runtime, "find_exec", AsyncMock(return_value=None))
+        await engine.reconcile()
+        found = engine.state.execs.get(created.exec_id)
+        assert found is not None
+        assert found.status == "starting"
+        runtime.disk.execs[container.id][created.exec_id].end(3)
+        exited = await event_of(engine, f"exec/{created.exec_id}", m.ExecExited)
+        assert exited.exit_code == 3
 
 
 async def run_without_telling(runtime: MemoryRuntime, container: Container, exec_id: str, script: str) -> None:
