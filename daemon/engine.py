@@ -45,6 +45,7 @@ from daemon.shapes.information import Component, Information
 from daemon.shapes.layout import Layout
 from daemon.snapshots import SnapshotTaker
 from daemon.tools import Tools, components, find_tools
+from daemon.unread import forget_unread
 from daemon.watch import StreamWatcher
 from events.checkpoints import Checkpoint, Signer
 from events.envelope import ENGINE, Cause
@@ -309,6 +310,7 @@ class Daemon:
         on_unrouted = partial(record_unrouted, self._log, self._services.ids)
         engine = self._engine()
         self._log.listen(engine.answers.forget)
+        tasks.start_soon(forget_unread, engine.past, self._log)
         server = Server(
             routes(engine), common_headers=common_headers(), on_unrouted=on_unrouted, on_spooled=begin_writeback
         )

@@ -1,7 +1,7 @@
 """Looks after the log while the engine runs: signs where it stands, checks what boot didn't, archives what is old."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from threading import Event
@@ -13,7 +13,7 @@ from anyio.to_thread import run_sync
 from daemon.snapshots import SnapshotTaker
 from events.checkpoints import Checkpoint, Signer
 from events.envelope import Recorded
-from events.errors import EngineError
+from events.errors import EngineError, Unavailable
 from events.ledger import Clock
 from events.log import LogBroken
 from events.sqlite_log import SqliteLog
@@ -98,7 +98,8 @@ class LogCare:
         head, given_up = self._log.head, Event()
         check = partial(verify, self._directory, head, self._kept, given_up=given_up)
         try:
-            await run_sync(check, abandon_on_cancel=True)
+            while not await _is_done(check):
+                await self._taker.wait_next()
             LOGGER.info("the event log was verified up to event %d", head)
             while True:
                 await self._archive()
@@ -115,3 +116,13 @@ class LogCare:
             raise
         except (OSError, EngineError) as error:
             LOGGER.warning("older files of the event log stay as they are: %s", error)
+
+
+async def _is_done(check: Callable[[], None]) -> bool:
+    """Whether there was room for the check, which unpacks archives. Raises LogBroken."""
+    try:
+        await run_sync(check, abandon_on_cancel=True)
+    except Unavailable as error:
+        LOGGER.warning("the event log is not verified yet: %s", error)
+        return False
+    return True

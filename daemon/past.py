@@ -19,6 +19,7 @@ class Past:
         """`state_at` makes a state anew. Raises what it raises."""
         self._state_at = state_at
         self._states: OrderedDict[int, State] = OrderedDict()
+        self._read: set[int] = set()
         self._making = anyio.Lock()  # one at a time: the engine has better things to do
 
     async def state_at(self, sequence: int) -> State:
@@ -29,4 +30,13 @@ class Past:
             self._states.move_to_end(sequence)
             while len(self._states) > KEPT_STATES:
                 self._states.popitem(last=False)
+            self._read.add(sequence)
             return self._states[sequence]
+
+    def forget_unread(self) -> bool:
+        """Forget the states that nobody has asked for since the last call; whether there were any."""
+        unread = self._states.keys() - self._read
+        for sequence in unread:
+            del self._states[sequence]
+        self._read.clear()
+        return bool(unread)

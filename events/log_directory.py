@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import tempfile
 from pathlib import Path
 from types import TracebackType
 
@@ -47,7 +48,7 @@ def clear_replaced(directory: Path) -> None:
     kept = set(segments(directory))
     for path in (*directory.glob("log-*.new"), *directory.glob("log-*.sqlite")):
         if path not in kept:
-            path.unlink()
+            path.unlink(missing_ok=True)  # a check that outlived its engine removes its own
 
 
 def sync_directory(directory: Path) -> None:
@@ -72,6 +73,12 @@ def create_file(path: Path) -> None:
     """Make an empty file that only its owner may read, in place of one that a crash left there."""
     path.unlink(missing_ok=True)
     os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, FILE_MODE))
+
+
+def create_draft(directory: Path) -> tuple[int, Path]:
+    """Make an empty file for a while, of a name that no other has, and open it; only its owner may read it."""
+    descriptor, name = tempfile.mkstemp(".new", "log-", directory)
+    return descriptor, Path(name)
 
 
 class DirectoryLock:

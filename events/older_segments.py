@@ -1,48 +1,28 @@
-"""Files of the log that are complete: as they were written, or compressed into an archive.
+"""Files of the log that are complete: as they were written, or compressed into an archive (`archives`)."""
 
-An archive is a zstd file: a skippable frame that says what is in it, then the SQLite file as it was. It is opened in
-memory, the whole of it. https://www.rfc-editor.org/rfc/rfc8878#name-skippable-frames
-"""
-
-import os
 import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any
 from urllib.parse import quote
 
-import msgspec
-import zstandard
 from anyio.to_thread import run_sync
 from typing_extensions import override
 
+from events.archives import ArchiveHeader, compress, connect, is_archive, read_header
 from events.errors import SystemFailure
 from events.ledger import Position
 from events.log import LogBroken
 from events.log_directory import ARCHIVED, create_file, sync_directory, sync_file
-from events.segment_reader import REPLAYED_ROWS, SegmentReader, translated
+from events.segment_reader import CACHE_SIZE, REPLAYED_ROWS, SegmentReader, translated
 from events.segment_rows import Row, Rows, UnknownFormat, rows_of
-from events.segment_schema import FORMAT, LOG, Identity
-
-_SKIPPABLE: Final = 0x184D2A53.to_bytes(4, "little")
-_LENGTH_BYTES: Final = 4
-_LEVEL: Final = 9
-_CHUNK_BYTES: Final = 1 << 20
-
-
-class ArchiveHeader(msgspec.Struct, frozen=True, kw_only=True):
-    """What an archive says of itself; `size_bytes` is the SQLite file's."""
-
-    log: Identity
-    base: Position  # before its first event
-    last: Position  # its last event
-    size_bytes: int
+from events.segment_schema import FORMAT, LOG
 
 
 class OlderSegment(SegmentReader):
-    """Opened when it is first asked, closed by `close`; asked again it is opened again."""
+    """Opened when it is first asked, closed by `close` or `close_unread`; asked again it is opened again."""
 
     def __init__(self, path: Path, rows: Rows, last: Position) -> None:
         super().__init__(rows)
@@ -50,11 +30,12 @@ class OlderSegment(SegmentReader):
         self.last = last
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
+        self._was_read = False
 
     @classmethod
     def read(cls, path: Path) -> "OlderSegment":
         """What a file says of itself (blocking). Raises LogBroken."""
-        if path.suffix == ARCHIVED:
+        if is_archive(path):
             with path.open("rb") as file:
                 header = read_header(file, path)
             return cls(path, Rows(header.log, header.base), header.last)
@@ -68,7 +49,7 @@ class OlderSegment(SegmentReader):
     @property
     def is_archived(self) -> bool:
         """Whether it is compressed."""
-        return self.path.suffix == ARCHIVED
+        return is_archive(self.path)
 
     @override
     async def fetch(self, sql: str, *parameters: object) -> list[Any]:
@@ -83,6 +64,7 @@ class OlderSegment(SegmentReader):
         """One by one, where all of them would take much memory (blocking); others wait until the last was taken."""
         try:
             with self._lock:
+                self._was_read = True
                 if self._connection is None:
                     self._connection = _opened(self.path)
                     self.rows = _rows(self._connection, self.path)
@@ -91,11 +73,23 @@ class OlderSegment(SegmentReader):
             raise translated(error) from error
 
     def close(self) -> None:
-        """Let go of file and memory (blocking)."""
+        """Let go of the file, and of the room that an archive takes unpacked (blocking)."""
         with self._lock:
-            if self._connection is not None:
-                self._connection.close()
-                self._connection = None
+            self._close()
+
+    def close_unread(self) -> bool:
+        """Close it if nobody has read it since the last call; whether that was so (blocking)."""
+        with self._lock:
+            is_unread = self._connection is not None and not self._was_read
+            self._was_read = False
+            if is_unread:
+                self._close()
+            return is_unread
+
+    def _close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
 
     def verify(self) -> None:
         """Check every event of it, and that it ends where the next file begins (blocking). Raises LogBroken."""
@@ -140,63 +134,47 @@ class OlderSegment(SegmentReader):
     def archive(self) -> None:
         """Verify it, and replace the file by an archive of it; who reads meanwhile goes on in that (blocking).
 
-        Raises LogBroken, OSError; then the file is as it was.
+        Raises LogBroken, NoSpace, OSError; then the file is as it was.
         """
         self.verify()
         with self._lock:
-            if self._connection is not None:
-                self._connection.close()
-                self._connection = None
+            self._close()
             _settle(self.path)
             path = self.path.with_name(self.path.name + ARCHIVED)
             draft = path.with_name(path.name + ".new")
-            header = ArchiveHeader(
-                log=self.rows.identity,
-                base=self.base,
-                last=self.last,
-                size_bytes=self.path.stat().st_size,
-            )
-            create_file(draft)
-            _compress(self.path, draft, header)
-            sync_file(draft)
-            archive = OlderSegment(draft, self.rows, self.last)
-            archive.verify()
-            archive.close()
-            draft.rename(path)
+            try:
+                self._write_archive(draft)
+                draft.rename(path)
+            except BaseException:
+                draft.unlink(missing_ok=True)
+                raise
             sync_directory(path.parent)
             replaced, self.path = self.path, path
             replaced.unlink()
             sync_directory(path.parent)
 
-
-def read_header(file: BinaryIO, path: Path) -> ArchiveHeader:
-    """What is in an archive. Raises LogBroken."""
-    magic, length = file.read(len(_SKIPPABLE)), int.from_bytes(file.read(_LENGTH_BYTES), "little")
-    try:
-        if magic == _SKIPPABLE:
-            return msgspec.json.decode(file.read(length), type=ArchiveHeader)
-    except msgspec.MsgspecError:
-        pass
-    raise LogBroken(f"{path} isn't an archive of this engine's log, or its beginning is damaged")
+    def _write_archive(self, draft: Path) -> None:
+        header = ArchiveHeader(
+            log=self.rows.identity,
+            base=self.base,
+            last=self.last,
+            size_bytes=self.path.stat().st_size,
+        )
+        create_file(draft)
+        compress(self.path, draft, header)
+        sync_file(draft)
+        with closing(OlderSegment(draft, self.rows, self.last)) as archive:
+            archive.verify()
 
 
 def _opened(path: Path) -> sqlite3.Connection:
-    if path.suffix != ARCHIVED and not path.name.endswith(f"{ARCHIVED}.new"):
+    if is_archive(path):
+        connection = connect(path)
+    else:
         present = f"file:{quote(str(path))}?mode=rw"  # a file that is missing isn't made
         connection = sqlite3.connect(present, uri=True, check_same_thread=False)
         connection.execute("PRAGMA query_only = ON")
-        return connection
-    with path.open("rb") as file:
-        header = read_header(file, path)
-        try:
-            with zstandard.ZstdDecompressor().stream_reader(file) as content:
-                whole = content.read(header.size_bytes + 1)
-        except zstandard.ZstdError as error:
-            raise LogBroken(f"{path} can't be unpacked: {error}") from error
-    if len(whole) != header.size_bytes:
-        raise LogBroken(f"{path} is incomplete")
-    connection = sqlite3.connect(":memory:", check_same_thread=False)
-    connection.deserialize(whole)
+    connection.execute(f"PRAGMA {CACHE_SIZE}")
     return connection
 
 
@@ -226,11 +204,3 @@ def _settle(path: Path) -> None:
         ((mode,),) = connection.execute("PRAGMA journal_mode = DELETE").fetchall()
     if mode != "delete":
         raise SystemFailure(f"{path} is in use by another program: it is not archived now")
-
-
-def _compress(source: Path, target: Path, header: ArchiveHeader) -> None:
-    encoded = msgspec.json.encode(header)
-    with source.open("rb") as read, target.open("r+b") as written:
-        written.write(_SKIPPABLE + len(encoded).to_bytes(_LENGTH_BYTES, "little") + encoded)
-        compressor = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True)
-        compressor.copy_stream(read, written, size=os.fstat(read.fileno()).st_size)

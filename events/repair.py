@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 
 from events.checkpoints import Checkpoint
-from events.errors import EngineError, SystemFailure
+from events.errors import EngineError, SystemFailure, Unavailable
 from events.ledger import Position
 from events.log import LogBroken
 from events.log_directory import (
@@ -72,7 +72,7 @@ def repair(directory: Path, checkpoints: Sequence[Checkpoint], snapshots: Sequen
     """Repair the log in a directory, which nobody may have open (blocking); None when nothing is wrong with it.
 
     `checkpoints` are those of this log, `snapshots` the events that there are snapshots of: both tell how far it went.
-    Raises LogInUse, SystemFailure when there is nothing that can be repaired, OSError.
+    Raises LogInUse, SystemFailure when there is nothing that can be repaired, NoSpace, OSError.
     """
     with DirectoryLock(directory):
         paths = segments(directory)
@@ -80,7 +80,11 @@ def repair(directory: Path, checkpoints: Sequence[Checkpoint], snapshots: Sequen
             raise SystemFailure(f"there is no log in {directory}")
         aside = _copied(paths[-1], directory.with_name(f"{directory.name}-set-aside-{secrets.token_hex(4)}"))
         known = max([*(checkpoint.sequence for checkpoint in checkpoints), *snapshots, 0])
-        survey = _surveyed(paths, {checkpoint.sequence: checkpoint for checkpoint in checkpoints}, known)
+        try:
+            survey = _surveyed(paths, {checkpoint.sequence: checkpoint for checkpoint in checkpoints}, known)
+        except BaseException:
+            shutil.rmtree(aside)
+            raise
         if not survey.reason:
             shutil.rmtree(aside)
             return None
@@ -115,6 +119,8 @@ def _surveyed(paths: Sequence[Path], signed: Mapping[int, Checkpoint], known: in
             survey.whole.append(segment)
     except UnknownFormat as error:
         raise SystemFailure(str(error)) from error
+    except Unavailable:  # nothing that is wrong with the log
+        raise
     except (EngineError, sqlite3.Error) as error:
         survey.reason = str(error)
         return survey

@@ -72,6 +72,18 @@ def may_use(batch: Batch) -> bool:
     return all(concludes(event.TYPE) for append in batch.appends for event in append.events)
 
 
+def has_room(directory: Path, size_bytes: int) -> bool:
+    """Whether the file system of a log has so much for others: what it takes to hold the reserve isn't theirs."""
+    reserve, free = _measured(directory)
+    return free >= size_bytes + 2 * reserve
+
+
+def _measured(directory: Path) -> tuple[int, int]:
+    """Bytes that the reserve takes on a file system, and those that are free there."""
+    facts = os.statvfs(directory)
+    return min(RESERVE_BYTES, facts.f_blocks * facts.f_frsize // _SHARE), facts.f_bavail * facts.f_frsize
+
+
 class Reserve:
     """A file whose only content is its size. Methods block, shortly."""
 
@@ -82,10 +94,9 @@ class Reserve:
     def take(self) -> bool:
         """Hold the room, if the file system has it and as much again; whether it is held."""
         try:
-            facts = os.statvfs(self._path.parent)
-            size = min(RESERVE_BYTES, facts.f_blocks * facts.f_frsize // _SHARE)
+            size, free = _measured(self._path.parent)
             present = self._path.stat().st_size if self._path.exists() else 0
-            if facts.f_bavail * facts.f_frsize + present < 2 * size:
+            if free + present < 2 * size:
                 return self.is_held
             descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, FILE_MODE)
             try:

@@ -14,14 +14,13 @@ from typing_extensions import override
 
 from events.errors import Unavailable
 from events.ledger import Entry
-from events.segment_reader import SegmentReader, translated
+from events.segment_reader import CACHE_SIZE, SegmentReader, translated
 from events.segment_rows import Rows, UnknownFormat, rows_of
 from events.segment_schema import FORMAT, LOG
 
 BUSY_TIMEOUT_S: Final = 5.0  # only programs that aren't ours can lock the database
 CHECKPOINT_PAGES: Final = 4000  # fewer, larger checkpoints: the median append never meets one
 JOURNAL_BYTES: Final = 32 * 1024 * 1024
-CACHE_SIZE: Final = "cache_size = -512"  # KiB that a connection never gives back; the kernel caches pages too
 
 _PRAGMAS: Final = (
     "journal_mode = WAL",

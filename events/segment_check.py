@@ -15,7 +15,7 @@ from typing import BinaryIO, Final
 import msgspec
 
 from events.codec import Record
-from events.errors import EngineError
+from events.errors import EngineError, Unavailable
 from events.log import LogBroken
 from events.older_segments import OlderSegment
 
@@ -42,13 +42,15 @@ def _write_page(pages: BinaryIO, page: bytes) -> None:
 
 
 def check(paths: Sequence[Path], pages: BinaryIO) -> None:
-    """Check one file after the other."""
+    """Check one file after the other. Raises Unavailable when that can't be done now."""
     try:
         for path in paths:
             segment = OlderSegment.read(path)
             for stored in segment.checked_stored(PAGE_EVENTS):
                 _write_page(pages, b"[%b]" % b",".join(stored))
             segment.close()
+    except Unavailable:
+        raise
     except EngineError as error:
         _write_page(pages, msgspec.json.encode(str(error)))
     pages.flush()
@@ -56,4 +58,7 @@ def check(paths: Sequence[Path], pages: BinaryIO) -> None:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # it ends when nobody reads on
-    check(list(map(Path, sys.argv[1:])), sys.stdout.buffer)
+    try:
+        check(list(map(Path, sys.argv[1:])), sys.stdout.buffer)
+    except Unavailable as reason:
+        sys.exit(str(reason))

@@ -16,6 +16,7 @@ from events.log import LogBroken, Stored
 from events.segment_rows import Row, Rows
 
 REPLAYED_ROWS: Final = 4000
+CACHE_SIZE: Final = "cache_size = -512"  # KiB that a connection never gives back; the kernel caches pages too
 
 _PAGE: Final = "SELECT record, hash FROM events WHERE sequence > ? AND sequence <= ? ORDER BY sequence LIMIT ?"
 _STORED: Final = (

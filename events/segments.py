@@ -34,7 +34,7 @@ CREATE TABLE answers (
     command INTEGER, first INTEGER, PRIMARY KEY (command, first)
 ) STRICT, WITHOUT ROWID;
 """
-_OPEN_ARCHIVES: Final = 2  # each is held in memory
+_OPEN_ARCHIVES: Final = 2  # each takes its size on disk, until nobody has read it for a while
 
 
 class Segments:
@@ -64,7 +64,7 @@ class Segments:
 
     async def close(self) -> None:
         """Close everything."""
-        for segment in self._recent:
+        for segment in self.older:
             await run_sync(segment.close)
         await self.active.close()
 
@@ -102,6 +102,10 @@ class Segments:
     async def archive(self, segment: OlderSegment) -> None:
         """Verify a file and replace it by an archive. Raises LogBroken, OSError."""
         await run_sync(segment.archive)
+
+    async def close_unread(self) -> bool:
+        """Close the older files that nobody has read since the last call; whether there were any."""
+        return any([await run_sync(segment.close_unread) for segment in self.older])
 
     def _at(self, sequence: int) -> SegmentReader:
         """The file that an event is in, or will be."""

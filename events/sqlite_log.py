@@ -193,6 +193,10 @@ class SqliteLog:
             if segment.last.sequence <= up_to and not segment.is_archived:
                 await self._files.archive(segment)
 
+    async def close_unread(self) -> bool:
+        """Give back what older files take that nobody has read since the last call; whether there were any."""
+        return await self._files.close_unread()
+
     def _publish(self, batches: Sequence[Sequence[Recorded]]) -> None:
         try:
             self._tail.publish(batches)

@@ -1,6 +1,5 @@
 """A data-root without room: commands are refused before any effect, queries go on, and room makes all go on."""
 
-import contextlib
 import json
 import subprocess
 from collections.abc import Iterator
@@ -9,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.engines import EngineUnderTest, wait_until
+from tests.unit.events.damage import fill
 
 pytestmark = pytest.mark.root
 
@@ -26,14 +26,6 @@ def subject() -> Iterator[EngineUnderTest]:
         assert engine.stop() == 0
     finally:
         engine.close()
-
-
-def fill(path: Path) -> None:
-    with path.open("ab", buffering=0) as file:
-        for size in (1 << 20, 4096, 1):
-            with contextlib.suppress(OSError):
-                while file.write(bytes(size)):
-                    pass
 
 
 def create_until_refused(engine: EngineUnderTest, filler: Path) -> str:

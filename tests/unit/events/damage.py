@@ -1,5 +1,6 @@
 """A log to do harm to; without it each test of damage would build its own."""
 
+import contextlib
 import sqlite3
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager, closing
@@ -61,3 +62,12 @@ def change(directory: Path, sequence: int) -> None:
     """Another content of an event."""
     sql = f"""UPDATE events SET record = swapped(record, '"c{sequence}"', '"x"') WHERE sequence = {sequence}"""
     edit(file_of(directory, sequence), sql)
+
+
+def fill(path: Path) -> None:
+    """Take all the space that is left."""
+    with path.open("ab", buffering=0) as file:
+        for size in (1 << 20, 4096, 1):
+            with contextlib.suppress(OSError):
+                while file.write(bytes(size)):
+                    pass

@@ -166,6 +166,35 @@ async def test_full_files_behind_a_snapshot_are_archived(tmp_path: Path) -> None
         await log.verify()
 
 
+async def test_a_check_that_finds_no_room_is_made_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    store = SnapshotDirectory(tmp_path / "snapshots")
+    store.prepare()
+    await filled(tmp_path)
+    async with open_log(tmp_path) as log:
+        await log.archive(log.head)
+        state = State()
+        await log.replay(state)
+        log.listen(state.apply)
+        taker = SnapshotTaker(log, state, store)
+
+        async def told(text: str) -> None:
+            with anyio.fail_after(60):
+                while text not in caplog.text:
+                    await anyio.sleep(0.01)
+
+        async with anyio.create_task_group() as tasks:
+            with monkeypatch.context() as full:
+                full.setattr("events.archives.has_room", lambda directory, size_bytes: False)
+                tasks.start_soon(LogCare(log, tmp_path / "log", taker, []).run)
+                await told("the event log is not verified yet: no space left on device")
+            await taker.take()
+            await told("the event log was verified up to event 20")
+            tasks.cancel_scope.cancel()
+
+
 async def test_a_check_that_is_given_up_reads_no_further(tmp_path: Path) -> None:
     await filled(tmp_path)
     change(tmp_path, 20)

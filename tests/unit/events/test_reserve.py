@@ -1,6 +1,5 @@
 """A full disk: nothing new is begun, what was begun gets its outcome, and room makes everything go on."""
 
-import contextlib
 import errno
 import os
 import subprocess
@@ -21,6 +20,7 @@ from events.reserve import RESERVE_BYTES, Reserve, concludes, may_use
 from events.segment_reader import NoSpace
 from events.sqlite_log import SqliteLog
 from tests.fakes.clock import SetClock
+from tests.unit.events.damage import fill
 
 CAUSE = Cause(actor=ENGINE, command_id="command-1", correlation_id="request-1")
 
@@ -41,15 +41,6 @@ def end(number: int = 0) -> Append:
 async def begin_much(log: SqliteLog) -> None:
     for number in range(1000):
         await log.append([begin(number, large=True)], cause=CAUSE)
-
-
-def fill(path: Path) -> None:
-    """Take all the space that is left."""
-    with path.open("ab", buffering=0) as file:
-        for size in (1 << 20, 4096, 1):
-            with contextlib.suppress(OSError):
-                while file.write(bytes(size)):
-                    pass
 
 
 @pytest.fixture(params=["4m", "64m"])
