@@ -21,20 +21,10 @@ from typing import Any
 import zstandard
 
 FORMAT = 2
-MAXIMUM_RECORD_BYTES = 64 * 1024 * 1024
 
 
 class AuditFailed(Exception):
     """The log isn't what it should be, or can't be read; the text says what, where, and what to do."""
-
-
-@dataclass(frozen=True)
-class Event:
-    """An event that was read; its hash is what the file says."""
-
-    sequence: int
-    record: bytes
-    digest: bytes
 
 
 @dataclass(frozen=True)
@@ -67,9 +57,9 @@ def files(place: Path) -> list[Path]:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[sqlite3.Connection]:
-    """A copy of a file, as a database: the file itself is never written to. Raises AuditFailed."""
-    with tempfile.TemporaryDirectory(prefix="shiplog-audit-") as place:
+def opened(path: Path, room: Path) -> Iterator[sqlite3.Connection]:
+    """A copy of a file below `room`, as a database: the file itself is never written to. Raises AuditFailed."""
+    with tempfile.TemporaryDirectory(dir=room) as place:
         copy = Path(place, "log.sqlite")
         if path.suffix == ".zst":
             _unpack(path, copy)
@@ -121,28 +111,6 @@ def _base64(text: str) -> bytes:
     return base64.b64decode(text, validate=True)
 
 
-def events(path: Path, connection: sqlite3.Connection, start: Beginning) -> Iterator[Event]:
-    """The events of a file in their order. Raises AuditFailed."""
-    dictionary = zstandard.ZstdCompressionDict(start.dictionary, dict_type=zstandard.DICT_TYPE_RAWCONTENT)
-    decompressor = zstandard.ZstdDecompressor(dict_data=dictionary)
-    sequence = start.sequence
-    try:
-        for sequence, frame, digest in connection.execute(
-            "SELECT sequence, record, hash FROM events ORDER BY sequence"
-        ):
-            record = decompressor.decompress(frame, max_output_size=MAXIMUM_RECORD_BYTES)
-            yield Event(sequence, record, digest)
-    except sqlite3.Error as error:
-        raise AuditFailed(f"{path}: event {sequence + 1} can't be read ({error}): the file is damaged") from error
-    except zstandard.ZstdError as error:
-        raise AuditFailed(f"{path}: event {sequence} can't be unpacked ({error}): it was changed or damaged") from error
-
-
 def genesis(log: str) -> bytes:
     """The hash before the first event."""
     return hashlib.sha256(b"shiplog log " + log.encode()).digest()
-
-
-def link(previous: bytes, record: bytes) -> bytes:
-    """The hash of an event."""
-    return hashlib.sha256(previous + record).digest()

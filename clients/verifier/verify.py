@@ -1,12 +1,19 @@
-"""Checks a copied log: each event follows on the one before, and the log is what the checkpoints say."""
+"""Checks a copied log: each event follows on the one before, and the log is what the checkpoints say.
 
-import json
+The files are checked side by side, each by itself; then they must go on from each other.
+"""
+
+import tempfile
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from clients.verifier.checkpoints import Checkpoint
-from clients.verifier.records import AuditFailed, Beginning, Event, beginning, events, files, genesis, link, opened
+from clients.verifier.file_check import Checked, check
+from clients.verifier.processes import each, processors
+from clients.verifier.records import AuditFailed, Beginning, files, genesis
 
 
 @dataclass(frozen=True)
@@ -33,19 +40,29 @@ class Audit:
         self._digest = b""
         self._met: dict[int, bytes] = {}
 
-    def run(self, place: Path) -> Finding:
-        """Check all of it. Raises AuditFailed that names the first event that isn't right."""
+    def run(self, place: Path, at_once: int | None = None) -> Finding:
+        """Check all of it, as many files at once as there are processors. Raises AuditFailed.
+
+        That names the first event that isn't right. Each file under way takes temporary room for a copy of it.
+        """
         paths = files(place)
-        for path in paths:
-            with opened(path) as connection:
-                start = beginning(path, connection)
-                self._begin(path, start)
-                for event in events(path, connection, start):
-                    self._take(path, event)
+        with tempfile.TemporaryDirectory(prefix="shiplog-audit-") as room:
+            checking = partial(check, room=Path(room), wanted=self._wanted)
+            with closing(each(checking, paths, at_once or processors())) as found:
+                for path, checked in zip(paths, found, strict=True):
+                    self._join(path, checked)
         if self._newest is None:
             raise AuditFailed(f"{place}: there is no file of a log")
-        met = [self._bear_out(checkpoint, self._newest) for each in self._wanted.values() for checkpoint in each]
+        met = [self._bear_out(checkpoint, self._newest) for signed in self._wanted.values() for checkpoint in signed]
         return Finding(self._newest.log, self._sequence, len(paths), len(met), max(met, default=0))
+
+    def _join(self, path: Path, checked: Checked) -> None:
+        """A file goes on from the one before it, and what it says is true."""
+        self._begin(path, checked.start)
+        if checked.wrong:
+            raise AuditFailed(f"{path}: {checked.wrong}")
+        self._sequence, self._digest = checked.sequence, checked.digest
+        self._met |= checked.met
 
     def _begin(self, path: Path, start: Beginning) -> None:
         if self._newest is None:
@@ -54,7 +71,6 @@ class Audit:
                 raise AuditFailed(f"{path}: event 1 is missing: the file begins after event {start.sequence}")
             if start.digest != genesis(start.origin):
                 raise AuditFailed(f"{path}: the file doesn't begin as the log {start.origin} does: it was changed")
-            self._digest = start.digest
         elif start.origin != self._origin:
             raise AuditFailed(f"{path}: the file is of another log ({start.log}) than the one before it")
         elif (start.sequence, start.digest) != (self._sequence, self._digest):
@@ -63,24 +79,6 @@ class Audit:
                 f"and the one before it ends with event {self._sequence}"
             )
         self._newest = start
-
-    def _take(self, path: Path, event: Event) -> None:
-        if event.sequence != self._sequence + 1:
-            raise AuditFailed(f"{path}: event {self._sequence + 1} is missing")
-        if link(self._digest, event.record) != event.digest:
-            raise AuditFailed(
-                f"{path}: event {event.sequence} doesn't fit the chain of hashes: it, or what comes before it, "
-                "was changed, or events were exchanged"
-            )
-        try:
-            told = json.loads(event.record)["sequence"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise AuditFailed(f"{path}: event {event.sequence} can't be read ({error!r})") from error
-        if told != event.sequence:
-            raise AuditFailed(f"{path}: event {event.sequence} says that it is event {told}: events were moved")
-        self._sequence, self._digest = event.sequence, event.digest
-        if event.sequence in self._wanted:
-            self._met[event.sequence] = event.digest
 
     def _bear_out(self, checkpoint: Checkpoint, newest: Beginning) -> int:
         ids = {newest.log: self._sequence} | dict(newest.earlier)

@@ -9,7 +9,11 @@ from pathlib import Path
 import pytest
 
 from clients.verifier.__main__ import main
+from clients.verifier.records import AuditFailed
+from clients.verifier.verify import Audit
+from events.chain import link
 from events.checkpoints import Signer
+from events.compression import Records
 from events.ledger import Position
 from events.log import Append
 from events.log_directory import segments
@@ -73,6 +77,68 @@ async def test_what_was_done_to_a_file(
     edit(file_of(tmp_path, 10), statement)
     assert audit(tmp_path) == 1
     assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 3])
+async def test_the_first_bad_event_is_named_when_several_files_are_bad(tmp_path: Path, at_once: int) -> None:
+    await filled(tmp_path)
+    change(tmp_path, 20)
+    edit(file_of(tmp_path, 10), "UPDATE events SET record = x'00' WHERE sequence = 10")
+    with pytest.raises(AuditFailed, match="event 10 can't be unpacked"):
+        Audit([]).run(tmp_path / "log", at_once)
+    edit(file_of(tmp_path, 10), "UPDATE log SET id = 'another'")
+    with pytest.raises(AuditFailed, match="the file is of another log"):
+        Audit([]).run(tmp_path / "log", at_once)
+    change(tmp_path, 4)
+    with pytest.raises(AuditFailed, match="event 4 doesn't fit"):
+        Audit([]).run(tmp_path / "log", at_once)
+
+
+@pytest.mark.parametrize("at_once", [1, 3])
+async def test_a_file_that_cant_be_read_is_told_after_what_is_wrong_before_it(tmp_path: Path, at_once: int) -> None:
+    await filled(tmp_path)
+    file_of(tmp_path, 10).write_bytes(b"hello" * 1000)
+    with pytest.raises(AuditFailed, match=r"009\.sqlite: damaged, or no file of a log"):
+        Audit([]).run(tmp_path / "log", at_once)
+    change(tmp_path, 4)
+    with pytest.raises(AuditFailed, match="event 4 doesn't fit"):
+        Audit([]).run(tmp_path / "log", at_once)
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        b'{"sequence":10,"data":"\xff"}',
+        b'{"sequence":10,"data":01}',
+        b'{"sequence":10} ,',
+        b'{"sequence":"10"}',
+        b'{"number":10}',
+        b"[10]",
+    ],
+)
+async def test_a_record_that_is_no_record(tmp_path: Path, record: bytes) -> None:
+    await filled(tmp_path, 10)
+    rewrite(tmp_path, 10, record)
+    with pytest.raises(AuditFailed, match="event 10 can't be read"):
+        Audit([]).run(tmp_path / "log")
+
+
+async def test_a_record_that_says_that_it_is_another(tmp_path: Path) -> None:
+    await filled(tmp_path, 10)
+    rewrite(tmp_path, 10, b'{"sequence":9}')
+    with pytest.raises(AuditFailed, match="event 10 says that it is event 9: events were moved"):
+        Audit([]).run(tmp_path / "log")
+
+
+def rewrite(directory: Path, sequence: int, record: bytes) -> None:
+    """Other bytes of an event, and the hash that fits them."""
+    path = file_of(directory, sequence)
+    with closing(sqlite3.connect(path)) as connection:
+        ((dictionary,),) = connection.execute("SELECT dictionary FROM log").fetchall()
+        sql = "SELECT hash FROM events WHERE sequence = ?"
+        ((previous,),) = connection.execute(sql, (sequence - 1,)).fetchall()
+    frame, digest = Records(dictionary).pack(record).hex(), link(previous, record).hex()
+    edit(path, f"UPDATE events SET record = x'{frame}', hash = x'{digest}' WHERE sequence = {sequence}")
 
 
 async def test_exchanged_events(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
