@@ -21,7 +21,8 @@ def genesis(log_id: str) -> bytes:
 def link(previous: bytes, stored: bytes) -> bytes:
     """The hash of an event, of its predecessor's and its own bytes."""
     hashed = _begun.copy()
-    hashed.update(previous + stored)
+    hashed.update(previous)
+    hashed.update(stored)
     return hashed.digest()
 
 

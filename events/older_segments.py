@@ -5,7 +5,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from urllib.parse import quote
 
 from anyio.to_thread import run_sync
@@ -16,9 +16,11 @@ from events.errors import SystemFailure
 from events.ledger import Position
 from events.log import LogBroken
 from events.log_directory import ARCHIVED, create_file, sync_directory, sync_file
-from events.segment_reader import CACHE_SIZE, REPLAYED_ROWS, SegmentReader, translated
+from events.segment_reader import CACHE_SIZE, SegmentReader, translated
 from events.segment_rows import Row, Rows, UnknownFormat, rows_of
 from events.segment_schema import FORMAT, LOG
+
+_CHECKED_ROWS: Final = 500  # in the processor's cache from when they are read until they are checked
 
 
 class OlderSegment(SegmentReader):
@@ -91,30 +93,45 @@ class OlderSegment(SegmentReader):
             self._connection.close()
             self._connection = None
 
+    @override
+    async def check_page(self, after: int, last: int, previous: bytes) -> tuple[int, bytes]:
+        """All of them, in the thread that reads them."""
+        return await run_sync(self._check, after, last, previous)
+
     def verify(self) -> None:
         """Check every event of it, and that it ends where the next file begins (blocking). Raises LogBroken."""
-        for _ in self.checked_rows(self.last.sequence, REPLAYED_ROWS):
-            pass
+        self._check(self.base.sequence, self.last.sequence, self.base.hash)
+
+    def _check(self, after: int, last: int, previous: bytes) -> tuple[int, bytes]:
+        with self._lock:  # so long the path stays
+            apart = OlderSegment(self.path, self.rows, self.last)  # others unpack meanwhile: not with the same
+            apart.select(LOG)
+        try:
+            for before, digest, rows in apart._pages(after, previous, last, _CHECKED_ROWS):
+                apart.rows.check(rows, digest, before)
+                after, previous = rows[-1][0], rows[-1][6]
+        finally:
+            apart.close()
+        return after, previous
 
     def checked_rows(self, last: int, limit: int) -> Iterator[list[Row]]:
         """Its events up to `last`, at most `limit` at once; chain and columns hold (blocking).
 
         Raises LogBroken that names the first bad sequence.
         """
-        for after, previous, rows in self._pages(last, limit):
+        for after, previous, rows in self._pages(self.base.sequence, self.base.hash, last, limit):
             self.rows.check(rows, previous, after)
             yield rows
 
     def checked_stored(self, limit: int) -> Iterator[list[bytes]]:
         """All its events as they are hashed, otherwise the same."""
-        for after, previous, rows in self._pages(self.last.sequence, limit):
+        for after, previous, rows in self._pages(self.base.sequence, self.base.hash, self.last.sequence, limit):
             yield self.rows.checked_stored(rows, previous, after)
 
-    def _pages(self, last: int, limit: int) -> Iterator[tuple[int, bytes, list[Row]]]:
-        """Rows up to `last`, with sequence and hash of the event before them."""
-        after, previous = self.base.sequence, self.base.hash
+    def _pages(self, after: int, previous: bytes, last: int, limit: int) -> Iterator[tuple[int, bytes, list[Row]]]:
+        """Rows after an event up to `last`, with sequence and hash of the event before them."""
         while after < min(last, self.last.sequence):
-            rows = self._readable(after, limit)
+            rows = self._readable(after, min(limit, last - after))
             yield after, previous, rows
             after, previous = rows[-1][0], rows[-1][6]
         if after == self.last.sequence and previous != self.last.hash:
@@ -163,8 +180,7 @@ class OlderSegment(SegmentReader):
         create_file(draft)
         compress(self.path, draft, header)
         sync_file(draft)
-        with closing(OlderSegment(draft, self.rows, self.last)) as archive:
-            archive.verify()
+        OlderSegment(draft, self.rows, self.last).verify()
 
 
 def _opened(path: Path) -> sqlite3.Connection:

@@ -128,11 +128,11 @@ class SegmentReader(ABC):
         found = await self._readable_page(after, last)
         return found, self.rows.checked(found, previous, after)
 
-    async def check_page(self, after: int, last: int, previous: bytes) -> Row:
-        """The same without the records; the last of the rows."""
+    async def check_page(self, after: int, last: int, previous: bytes) -> tuple[int, bytes]:
+        """The same without the records; sequence and hash of the last of the rows."""
         found = await self._readable_page(after, last)
         self.rows.check(found, previous, after)
-        return found[-1]
+        return found[-1][0], found[-1][6]
 
     async def _readable_page(self, after: int, last: int) -> list[Row]:
         """The next rows; where the file itself is damaged, those before the damage, then the error with a name."""

@@ -5,10 +5,11 @@ them. Streams and commands are found by a key of eight bytes: a hash of the name
 nobody can choose names that meet.
 """
 
+import struct
 from collections.abc import Callable, Iterator, Sequence
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -19,6 +20,9 @@ from events.envelope import Recorded
 from events.ledger import Entry, Position
 from events.log import LogBroken, NewerLog
 from events.segment_schema import FORMAT, Identity
+
+_KEY: Final = struct.Struct(">q")
+_KEPT_KEYS: Final = 2000  # of streams: events of one are near each other
 
 Row = Sequence[Any]  # sequence, stream, version, command, claims, record, hash
 
@@ -52,14 +56,23 @@ Told = TypeVar("Told", Record, _Told)
 
 
 class _Keys(dict[str, int]):
-    """Keys of names, made once for a page."""
+    """Keys of names; those that were asked for by index are kept a while."""
 
-    def __init__(self, key: Callable[[str], int]) -> None:
-        self._key = key
+    def __init__(self, origin: str) -> None:
+        self._keyed = blake2b(digest_size=_KEY.size, key=origin.encode()[:64])
+
+    def made(self, name: str) -> int:
+        """The key of a name."""
+        keyed = self._keyed.copy()
+        keyed.update(name.encode())
+        (key,) = _KEY.unpack(keyed.digest())
+        return int(key)
 
     def __missing__(self, name: str) -> int:
-        self[name] = found = self._key(name)
-        return found
+        if len(self) >= _KEPT_KEYS:
+            self.clear()
+        self[name] = key = self.made(name)
+        return key
 
 
 class Rows:
@@ -74,13 +87,11 @@ class Rows:
         self.identity = identity
         self.base = base
         self._records = Records(dictionary or b"")
-        self._keyed = blake2b(digest_size=8, key=identity.origin.encode()[:64])
+        self._keys = _Keys(identity.origin)
 
     def key(self, name: str) -> int:
         """Under which a stream or command is found."""
-        keyed = self._keyed.copy()
-        keyed.update(name.encode())
-        return int.from_bytes(keyed.digest(), "big", signed=True)
+        return self._keys.made(name)
 
     def made(self, entry: Entry) -> tuple[object, ...]:
         """The row of an event that was admitted."""
@@ -132,7 +143,7 @@ class Rows:
     ) -> Iterator[tuple[bytes, Told]]:
         if not rows:
             raise LogBroken(f"event {after + 1} is missing from the log")
-        keys, unpack, link = _Keys(self.key), self._records.unpack, chain.link
+        streams, key, unpack, link = self._keys, self._keys.made, self._records.unpack, chain.link
         for expected, (sequence, stream, version, command, claims, frame, digest) in enumerate(rows, start=after + 1):
             if sequence != expected:
                 raise LogBroken(f"event {expected} is missing from the log")
@@ -148,8 +159,8 @@ class Rows:
             if (
                 told.sequence != sequence
                 or told.version != version
-                or keys[told.stream] != stream
-                or (keys[told.cause.command_id] if told.reply else None) != command
+                or streams[told.stream] != stream
+                or (key(told.cause.command_id) if told.reply else None) != command
                 or bool(told.take or told.release) != claims
             ):
                 raise LogBroken(f"event {expected} has index columns that differ from its record")

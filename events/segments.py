@@ -192,8 +192,7 @@ class Segments:
         after = first - 1
         previous = await self.hash_of(after)
         while after < last:
-            row = await (await self._opened(after + 1)).check_page(after, last, previous)
-            after, previous = row[0], row[6]
+            after, previous = await (await self._opened(after + 1)).check_page(after, last, previous)
 
 
 def check_joint(earlier: OlderSegment, later: SegmentReader) -> None:

@@ -106,7 +106,7 @@ async def test_only_who_reads_an_archive_sees_it_unpacked(tmp_path: Path) -> Non
     await archived(tmp_path)
     before = names(tmp_path)
     segment = OlderSegment.read(segments(tmp_path / "log")[0])
-    segment.verify()
+    segment.select("SELECT hash FROM events")
     assert names(tmp_path) == before
     assert unnamed(tmp_path) == 1
     segment.close()

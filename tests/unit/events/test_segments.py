@@ -3,6 +3,7 @@
 import sqlite3
 import tracemalloc
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, closing
 from pathlib import Path
 
@@ -214,6 +215,33 @@ async def test_what_an_interrupted_archiving_leaves_is_cleared(tmp_path: Path) -
         assert await everything(log) == before
     assert not first.exists()
     assert not list((tmp_path / "log").glob("*.new"))
+
+
+async def test_a_range_ends_before_what_is_wrong_after_it(tmp_path: Path) -> None:
+    await filled(tmp_path)
+    async with open_log(tmp_path) as log:
+        with closing(sqlite3.connect(segments(tmp_path / "log")[1])) as connection:
+            connection.executescript("DROP TRIGGER events_no_update; UPDATE events SET version = 9 WHERE sequence = 8")
+        await log.verify(2, 7)
+        with pytest.raises(LogBroken, match="event 8 has index columns that differ"):
+            await log.verify(2, 8)
+
+
+async def test_a_file_is_read_while_another_thread_verifies_it(tmp_path: Path) -> None:
+    async with SqliteLog.open(tmp_path / "log", SetClock(), segment_events=1000) as log:
+        created = tuple(ContainerCreated(container_id=str(number)) for number in range(1000))
+        for stream in ("container/1", "container/2"):
+            await log.append([Append(stream=stream, events=created)], cause=cause())
+    segment = OlderSegment.read(segments(tmp_path / "log")[0])
+    frames = [frame for (frame,) in segment.select("SELECT record FROM events")]
+    stored = [segment.rows.stored(frame) for frame in frames]
+    with ThreadPoolExecutor(1) as threads:
+        verified = [threads.submit(segment.verify) for _ in range(50)]
+        while not verified[-1].done():
+            assert [segment.rows.stored(frame) for frame in frames] == stored
+        for each in verified:
+            each.result()
+    segment.close()
 
 
 async def test_an_archive_is_an_ordinary_file(tmp_path: Path) -> None:
