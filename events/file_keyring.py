@@ -8,6 +8,7 @@ import hashlib
 import logging
 import os
 import secrets
+import threading
 from collections import OrderedDict
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -57,6 +58,7 @@ class FileKeyring:
         self._changing = anyio.Lock()
         self._durable: OrderedDict[str, bytes] = OrderedDict()  # owner -> key known to be on disk
         self._opened: OrderedDict[Sealed, bytes] = OrderedDict()
+        self._opening = threading.Lock()  # threads open values too: none may put one back that is being forgotten
 
     async def seal(self, owner: str, plain: bytes) -> Sealed:
         """Encrypt for an owner; its key is on disk when this returns. Raises SystemFailure."""
@@ -75,11 +77,12 @@ class FileKeyring:
 
     def open(self, sealed: Sealed) -> bytes:
         """Decrypt. Raises KeyDestroyed, also for a value sealed with an earlier key of the same owner."""
-        plain = self._opened.get(sealed)
-        if plain is None:
-            plain = self._decrypt(sealed)
-            _remember(self._opened, sealed, plain, OPENED_VALUES)
-        return plain
+        with self._opening:
+            plain = self._opened.get(sealed)
+            if plain is None:
+                plain = self._decrypt(sealed)
+                _remember(self._opened, sealed, plain, OPENED_VALUES)
+            return plain
 
     def _decrypt(self, sealed: Sealed) -> bytes:
         key = self._durable.get(sealed.owner) or _read(self._path(sealed.owner))
@@ -101,8 +104,9 @@ class FileKeyring:
                     self._forget_opened(owner)
 
     def _forget_opened(self, owner: str) -> None:
-        for sealed in [sealed for sealed in self._opened if sealed.owner == owner]:
-            del self._opened[sealed]
+        with self._opening:
+            for sealed in [sealed for sealed in self._opened if sealed.owner == owner]:
+                del self._opened[sealed]
 
     async def owners(self, *, besides: Collection[str] = ()) -> tuple[str, ...]:
         """Owners that have a key, or one whose destruction was interrupted; files of those named aren't opened."""

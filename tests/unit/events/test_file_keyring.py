@@ -1,6 +1,11 @@
 """Keys in files: what is on disk, and what crashes leave there."""
 
+import itertools
 import stat
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import anyio
@@ -136,3 +141,37 @@ async def test_a_cancelled_destruction_is_finished(tmp_path: Path) -> None:
     assert is_empty(tmp_path)
     with pytest.raises(KeyDestroyed):
         keyring.open(sealed)
+
+
+@pytest.fixture
+def eager_threads() -> Iterator[None]:
+    """The interpreter goes from thread to thread as often as it can."""
+    before_s = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before_s)
+
+
+@pytest.mark.usefixtures("eager_threads")
+async def test_threads_may_open_values_while_keys_are_destroyed(tmp_path: Path) -> None:
+    keyring, is_over = FileKeyring(tmp_path), threading.Event()
+    values = [await keyring.seal("container/other", b"secret") for _ in range(2 * OPENED_VALUES)]
+    gone = [await keyring.seal(f"container/{number}", b"secret") for number in range(30)]
+
+    def open_all() -> None:
+        for sealed in itertools.cycle(values):  # more than are kept: each time some are put in and some thrown out
+            assert keyring.open(sealed) == b"secret"
+            if is_over.is_set():
+                return
+
+    with ThreadPoolExecutor(1) as pool:
+        opening = pool.submit(open_all)
+        try:
+            for sealed in gone:
+                keyring.open(sealed)
+                await keyring.destroy(sealed.owner)
+                with pytest.raises(KeyDestroyed):
+                    keyring.open(sealed)
+        finally:
+            is_over.set()
+        opening.result()
