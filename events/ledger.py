@@ -114,8 +114,8 @@ class Ledger:
 
         The others may be taken for new. Where that is wrong, version 1 is there already, so it can't go unnoticed.
         """
-        expecting = {append.stream for batch in batches for append in batch.appends if append.expected}
-        return expecting - self._versions.keys()
+        appends = [append for batch in batches for append in batch.appends]
+        return {each.stream for each in appends if each.expected and each.stream not in self._versions}
 
     def learn(self, versions: Mapping[str, int]) -> None:
         """Take in the versions of streams, 0 for one that has no events."""
