@@ -106,6 +106,9 @@ class Reconcile:
             sandbox = context.state.sandboxes.get(container_id)
             if sandbox is None or sandbox.status != "connected" or not _has_address(sandbox):
                 return
+            container = context.state.containers.get(container_id)
+            if container is not None and container.observed_run == container.run:
+                return  # its end is being settled: a port that was cut off for that wouldn't come up again
             if await self._parts.namespaces.exists(container_id):
                 await self._restore_live(sandbox)
 

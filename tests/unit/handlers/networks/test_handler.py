@@ -7,6 +7,13 @@ import pytest
 
 from events.errors import Conflict, EngineError, Forbidden, InvalidParameter, NotFound, SystemFailure, Unavailable
 from events.log import ClaimTaken
+from events.messages.container import (
+    ContainerConfig,
+    ContainerCreateRequested,
+    ContainerExitObserved,
+    ContainerStartRequested,
+    HostConfig,
+)
 from events.messages.network import (
     ADDRESS_WISH,
     EndpointRequest,
@@ -18,6 +25,7 @@ from events.messages.network import (
 )
 from events.messages.system import OrphanRemoved
 from events.messages.volume import VolumeRemoved
+from events.sealed import Sealed
 from tests.fakes.network_engine import Engine, FakeParts
 
 ONE, TWO, THREE = "1" * 64, "2" * 64, "3" * 64
@@ -499,6 +507,33 @@ async def test_boot_restores_what_a_live_container_lost():
     engine.restart(fakes.parts())
     await engine.boot()
     assert on_host(fakes) == kept
+
+
+async def test_boot_restores_nothing_of_a_container_whose_end_is_being_settled():
+    """Its port may be cut off already: whoever waited for it to come up would keep the end from being settled."""
+    engine, fakes = await booted()
+    await engine.connect(ONE, ports=(PORT,))
+    stream = f"container/{ONE}"
+    requested = ContainerCreateRequested(
+        container_id=ONE,
+        name="one",
+        image_id="sha256:0",
+        image_reference="busybox",
+        config=ContainerConfig(),
+        host=HostConfig(),
+        secrets=Sealed(owner=stream, nonce=b"", ciphertext=b""),
+    )
+    await engine.append(stream, requested, ContainerStartRequested(container_id=ONE, run=1))
+    fakes.driver.links.clear()
+    engine.restart(fakes.parts())
+    await engine.boot()
+    assert len(fakes.driver.links) == 1
+    fakes.driver.links.clear()
+    ended = ContainerExitObserved(container_id=ONE, exit_code=0, oom_killed=False, finished_at_ns=1)
+    await engine.append(stream, ended)
+    engine.restart(fakes.parts())
+    await engine.boot()
+    assert not fakes.driver.links
 
 
 async def test_boot_leaves_a_container_without_namespace_to_its_own_recovery():
