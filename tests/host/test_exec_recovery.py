@@ -139,6 +139,8 @@ async def test_a_runtime_that_waits_for_its_configuration_when_the_daemon_dies_l
     later = host.runtime()
     assert await later.find(plan.container_id) is None
     with anyio.fail_after(LIMIT_S):
+        assert not (await later.wait(plan.container_id)).known
+    with anyio.fail_after(LIMIT_S):
         await later.delete(plan.container_id)
     assert await later.list() == frozenset()
     assert left_over(host, plan) == []

@@ -311,11 +311,11 @@ class ConmonRuntime(OutputFiles):
         )
 
     async def wait(self, container_id: str) -> ExitStatus:
-        """Wait for the end of the process, then tell how it ended."""
+        """Wait for the end of the process, if one was made, then tell how it ended."""
         directory, exit_files = self._layout.run(container_id), self._layout.exits(container_id)
         with self._waits.one(container_id):
             found = record.read(directory)
-            if found is not None:
+            if found is not None and found.pid:  # without one nothing will end: a runtime waits for its configuration
                 await exits.end_of(found)
             status = exits.of_run(exit_files, container_id, directory, found)
         return status or ExitStatus(
