@@ -71,7 +71,10 @@ class Processes:
         container = known(context, command.container_id)
         with ExitStack() as resources:
             held = await run_foreign(sources.hold, command.mounts, resources)
-            request = await run_foreign(_look_up, context, self._runtime, container, command, held.mounts)
+            owners = _owners(context, container)
+            request = await run_foreign(
+                _look_up, context.services, self._runtime, container, owners, command, held.mounts
+            )
             built = specification.build(request, self._facts, self._settings)
             await self._reach_log(container, request.secrets)
             try:
@@ -195,20 +198,20 @@ def shared_memory_bytes(container: Container) -> int:
 
 
 def _look_up(
-    context: Context,
+    services: Services,
     runtime: Runtime,
     container: Container,
+    owners: dict[str, Container],
     command: m.CreateProcess,
     mounts: tuple[m.ResolvedMount, ...],
 ) -> Request:
     """Everything that a specification needs of the host. Blocking."""
-    root = command.rootfs
-    owners, own = _owners(context, container), {container.id: container}
+    root, own = command.rootfs, {container.id: container}
     if container.config.working_dir:
         ensure_directory(root, container.config.working_dir)
     return Request(
         container=container,
-        secrets=open_secrets(context.services, container),
+        secrets=open_secrets(services, container),
         rootfs=root,
         namespace_path=command.namespace_path,
         mounts=mounts,
@@ -218,7 +221,7 @@ def _look_up(
         device_numbers=host_devices.block_numbers(container.host),
         pids={name: owner.pid for name, owner in owners.items()},
         shared_memory={name: runtime.shared_memory(owner.id) for name, owner in (owners | own).items()},
-        linked=linked_variables(context.services, container),
+        linked=linked_variables(services, container),
     )
 
 
@@ -249,7 +252,7 @@ def _ports(text: str) -> list[tuple[int, str]]:
 
 
 def _owners(context: Context, container: Container) -> dict[str, Container]:
-    """The containers whose namespaces this one joins, by the name it uses for them."""
+    """The containers whose namespaces this one joins, by the name it uses for them. Not for a thread: it searches."""
     owners = {}
     for mode in (container.host.pid_mode, container.host.ipc_mode, container.host.cgroupns_mode):
         name = namespaces.joined(mode)

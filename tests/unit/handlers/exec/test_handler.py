@@ -1,5 +1,6 @@
 """Commands about processes, on a log and a runtime in memory: which events they leave, and what they refuse."""
 
+import threading
 from collections.abc import Sequence
 from contextlib import asynccontextmanager
 from unittest.mock import AsyncMock
@@ -16,7 +17,7 @@ from events.memory_log import MemoryLog
 from events.messages import container as c
 from events.messages import exec as m
 from events.messages.system import OrphanRemoved
-from events.projections.containers import Container
+from events.projections.containers import Container, Containers
 from handlers.context import Context
 from handlers.exec import processes, reconciling, watching
 from handlers.exec.handler import ExecHandler
@@ -199,6 +200,20 @@ async def test_namespaces_are_joined_of_containers_that_run_and_share(host):
         refused = await a_container(engine, "true", options=c.HostConfig(pid_mode=f"container:{stopped.id}"))
         with pytest.raises(Conflict, match="non running container"):
             await engine.send(host.create(refused))
+
+
+async def test_containers_are_searched_by_the_event_loop_alone(host, monkeypatch):
+    searching, find = [], Containers.find
+
+    def noted(containers: Containers, name: str) -> tuple[Container, ...]:
+        searching.append(threading.current_thread())
+        return find(containers, name)
+
+    monkeypatch.setattr(Containers, "find", noted)
+    async with host.daemon() as (engine, _):
+        owner = await running(engine, host, "sleep", "9")
+        await begun(engine, host, "true", options=c.HostConfig(pid_mode=f"container:{owner.id}"))
+    assert set(searching) == {threading.main_thread()}
 
 
 async def test_a_check_warns_and_refuses_before_anything_is_made(host):
