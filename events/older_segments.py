@@ -12,7 +12,6 @@ from anyio.to_thread import run_sync
 from typing_extensions import override
 
 from events.archives import ArchiveHeader, compress, connect, is_archive, read_header
-from events.errors import SystemFailure
 from events.ledger import Position
 from events.log import LogBroken
 from events.log_directory import ARCHIVED, create_file, sync_directory, sync_file
@@ -151,7 +150,7 @@ class OlderSegment(SegmentReader):
     def archive(self) -> None:
         """Verify it, and replace the file by an archive of it; who reads meanwhile goes on in that (blocking).
 
-        Raises LogBroken, NoSpace, OSError; then the file is as it was.
+        Raises LogBroken, Unavailable, OSError; then the file is as it was.
         """
         self.verify()
         with self._lock:
@@ -215,8 +214,9 @@ def _last(connection: sqlite3.Connection, rows: Rows) -> Position:
 
 
 def _settle(path: Path) -> None:
-    """Leave everything in the one file: nothing in a write-ahead log beside it."""
-    with closing(sqlite3.connect(path)) as connection:
-        ((mode,),) = connection.execute("PRAGMA journal_mode = DELETE").fetchall()
-    if mode != "delete":
-        raise SystemFailure(f"{path} is in use by another program: it is not archived now")
+    """Leave everything in the one file: nothing in a write-ahead log beside it. Raises Unavailable while it is read."""
+    try:
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("PRAGMA journal_mode = DELETE")
+    except sqlite3.Error as error:
+        raise translated(error) from error

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from events.envelope import ENGINE, Cause, Recorded
-from events.errors import SystemFailure
+from events.errors import SystemFailure, Unavailable
 from events.log import Append, ClaimTaken, LogBroken, VersionConflict
 from events.log_directory import segments
 from events.messages.container import ContainerCreated
@@ -215,6 +215,20 @@ async def test_what_an_interrupted_archiving_leaves_is_cleared(tmp_path: Path) -
         assert await everything(log) == before
     assert not first.exists()
     assert not list((tmp_path / "log").glob("*.new"))
+
+
+async def test_a_file_that_others_read_is_archived_later(tmp_path: Path) -> None:
+    before = await filled(tmp_path)
+    first = segments(tmp_path / "log")[0]
+    async with open_log(tmp_path) as log:
+        with closing(sqlite3.connect(first)) as reader:
+            assert reader.execute("SELECT max(sequence) FROM events").fetchall() == [(EVENTS,)]
+            with pytest.raises(Unavailable, match="locked by another program"):
+                await log.archive(log.head)
+            assert first in segments(tmp_path / "log")
+        await log.archive(log.head)
+        assert first not in segments(tmp_path / "log")
+        assert await everything(log) == before
 
 
 async def test_a_range_ends_before_what_is_wrong_after_it(tmp_path: Path) -> None:
