@@ -138,21 +138,24 @@ class Segments:
 
     async def stream_page(self, stream: str, after: int, last: int, limit: int) -> list[Recorded]:
         """Events of a stream with versions greater than `after` and sequences up to `last`, at most `limit`."""
-        if self._older:
-            sql = "SELECT first FROM older.streams WHERE stream = ? AND version > ? ORDER BY first LIMIT 1"
-            found = await self.active.fetch(sql, self.active.rows.key(stream), after)
-            if found:
-                return await (await self._opened(found[0][0] + 1)).stream_page(stream, after, last, limit)
-        return await self.active.stream_page(stream, after, last, limit)
+        sql = "SELECT first FROM older.streams WHERE stream = ? AND version > ? ORDER BY first LIMIT 1"
+        holding = await self._first(sql, self.active.rows.key(stream), after)
+        return await holding.stream_page(stream, after, last, limit)
 
     async def reply(self, command_id: str, last: int) -> bytes | None:
         """The first answer to a command up to a sequence."""
-        if self._older:
-            sql = "SELECT first FROM older.answers WHERE command = ? ORDER BY first LIMIT 1"
-            found = await self.active.fetch(sql, self.active.rows.key(command_id))
+        sql = "SELECT first FROM older.answers WHERE command = ? ORDER BY first LIMIT 1"
+        return await (await self._first(sql, self.active.rows.key(command_id))).reply(command_id, last)
+
+    async def _first(self, sql: str, *parameters: object) -> SegmentReader:
+        """The older file that a query of the index finds, else the newest."""
+        asked = None
+        while self._older and asked is not self.active:  # one that was the newest when it was asked may be older by now
+            asked = self.active
+            found = await asked.fetch(sql, *parameters)
             if found:
-                return await (await self._opened(found[0][0] + 1)).reply(command_id, last)
-        return await self.active.reply(command_id, last)
+                return await self._opened(found[0][0] + 1)
+        return self.active
 
     async def versions(self, streams: Iterable[str]) -> dict[str, int]:
         """The versions of streams; 0 for one that has no events."""

@@ -2,10 +2,11 @@
 
 import sqlite3
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 import zstandard
@@ -229,6 +230,38 @@ async def test_a_file_that_others_read_is_archived_later(tmp_path: Path) -> None
         await log.archive(log.head)
         assert first not in segments(tmp_path / "log")
         assert await everything(log) == before
+
+
+async def answered(log: SqliteLog) -> bytes | None:
+    return await log.reply_to("command-9")
+
+
+async def listed(log: SqliteLog) -> list[int]:
+    return [recorded.sequence async for recorded in log.read_stream("container/0")]
+
+
+@pytest.mark.parametrize(("ask", "found"), [(answered, b"9"), (listed, [1, 4, 7, 10])])
+async def test_what_is_asked_for_while_the_next_file_begins_is_found(
+    ask: Callable[[SqliteLog], Awaitable[object]],
+    found: object,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with open_log(tmp_path) as log:
+        for number in range(2 * EVENTS):
+            await append(log, number)
+        newest = log._files.active
+        fetch = newest.fetch
+
+        async def overtaken(sql: str, *parameters: object) -> list[Any]:
+            rows = await fetch(sql, *parameters)
+            if "FROM older" in sql and not rows and log._files.active is newest:
+                await append(log, 2 * EVENTS)
+            return rows
+
+        monkeypatch.setattr(newest, "fetch", overtaken)
+        assert await ask(log) == found
+        assert log._files.active is not newest
 
 
 async def test_a_range_ends_before_what_is_wrong_after_it(tmp_path: Path) -> None:
