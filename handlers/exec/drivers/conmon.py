@@ -283,7 +283,8 @@ class ConmonRuntime(OutputFiles):
     async def remove_files(self, container_id: str) -> None:
         """Remove the durable output and exit files; who waits for a next run waits in vain."""
         self.run_begins(container_id)
-        await run_long(self._remove_files, container_id)  # gigabytes of output take seconds
+        async with self.turn(container_id):
+            await run_long(self._remove_files, container_id)  # gigabytes of output take seconds
 
     def _remove_files(self, container_id: str) -> None:
         self.generations(container_id).remove()

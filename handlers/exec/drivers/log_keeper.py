@@ -114,7 +114,8 @@ class _Work:
     async def tidy(self) -> None:
         """Remove what is more than is to be kept."""
         if self._plan.rotation is not None:
-            await anyio.to_thread.run_sync(self._tidy, self._plan.rotation)
+            async with self._files.turn(self._container_id):
+                await anyio.to_thread.run_sync(self._tidy, self._plan.rotation)
 
     async def _finish(self, *, tell_at_once: bool = False) -> None:
         """An earlier daemon may have told conmon before it was killed: it is told again only if it does nothing."""

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import AsyncIterator
-from contextlib import ExitStack
+from contextlib import AbstractAsyncContextManager, ExitStack
 from pathlib import Path
 
 import anyio
@@ -19,11 +19,13 @@ from handlers.kernel.calls import KernelRefused
 from handlers.kernel.inotify import FileWatch, FileWatches
 from handlers.kernel.pidfd import ProcessHandle
 from handlers.kernel.readiness import wait_any
+from handlers.turns import Turns
 
 BLOCK_BYTES = 256 * 1024
 BREATH_S = 0.005  # who writes all the time is looked at no more often
 _TAIL_BLOCK_BYTES = 64 * 1024
 _UNWATCHED_POLL_S = 0.1
+_TURN_LIMIT_S = 600.0  # gigabytes of output take a while to be compressed
 _NOBODY = 1 << 62
 
 
@@ -35,6 +37,7 @@ class OutputFiles:
         self._time = clock
         self._beginnings: dict[str, anyio.Event] = {}
         self._watches = FileWatches()
+        self._turns = Turns(_TURN_LIMIT_S)
         self._reading: dict[str, dict[Reader, int]] = {}  # container id -> number of the file that each reader is at
 
     def run_begins(self, container_id: str) -> None:
@@ -65,6 +68,10 @@ class OutputFiles:
         """The conmon of the present run, if it lives."""
         found = record.read(self._files.run(container_id))
         return found.monitor() if found else None
+
+    def turn(self, container_id: str) -> AbstractAsyncContextManager[None]:
+        """While entered nobody else removes files of a container's output, or compresses them. Raises Busy."""
+        return self._turns.of(container_id)
 
     def control(self, container_id: str) -> Path:
         """Where that conmon takes orders."""
