@@ -5,6 +5,7 @@ import lzma
 import os
 import stat
 import tarfile
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -407,6 +408,17 @@ async def test_links_on_the_way_resolve_inside(real_stack, tmp_path):
     assert (tree / "proc/self/root/x").read_text() == "x"
     assert (tree / "null").read_text() == "a file over a device"
     assert (tree / "target").read_text() == "not through the link"
+
+
+async def test_nothing_is_mounted_twice_by_those_who_look_at_the_same_time(real_stack):
+    await real_stack.push(TarBuilder().file("below", "1"))
+    await real_stack.driver.create("top", real_stack.lineage)
+    before = Counter(point.path for point in mounts.mounts())
+    async with anyio.create_task_group() as looking:
+        for _ in range(8):
+            looking.start_soon(real_stack.driver.tree, "top", real_stack.lineage)
+    mounted = Counter(point.path for point in mounts.mounts()) - before
+    assert set(mounted.values()) <= {1}
 
 
 async def test_a_parent_that_is_no_directory_is_refused_by_name(real_stack):

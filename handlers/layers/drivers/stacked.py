@@ -30,8 +30,10 @@ from handlers.layers.drivers.trees import adorn_directory
 from handlers.layers.drivers.unpacking import Marks, unpack
 from handlers.layers.ports import BLOCK_BYTES, NO_OPTIONS, Below, Origin, Tree, Unpacked, complete
 from handlers.together import Shared
+from handlers.turns import Turns
 
 UNDO_LIMIT_S = 120.0
+_MOUNTING_LIMIT_S = 120.0
 
 
 class Stacked(ABC):
@@ -195,13 +197,30 @@ class Stacked(ABC):
 
 
 class ShownStacks(Stacked):
-    """For file systems that a process of ours which looks into a container shouldn't have to mount by itself."""
+    """For file systems that a process of ours which looks into a container shouldn't have to mount by itself.
+
+    One by one: who looks into a container does so while others look, or start it; twice at once would mount twice.
+    """
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self._turns = Turns(_MOUNTING_LIMIT_S)
+
+    @override
+    async def mount(self, cache_id: str, lineage: Sequence[str]) -> str:
+        """See `GraphDriver.mount`."""
+        async with self._turns.of(cache_id):
+            return await super().mount(cache_id, lineage)
 
     @override
     async def tree(self, cache_id: str, lineage: Sequence[str]) -> Tree:
         """See `GraphDriver.tree`. Both the layer's stack and the one below it, as whole trees."""
         own = await self.mount(cache_id, lineage)
-        return Tree(own=own, below=(await run_sync(self._view, tuple(lineage)),) if lineage else ())
+        return Tree(own=own, below=(await self._viewed(tuple(lineage)),) if lineage else ())
+
+    async def _viewed(self, lineage: tuple[str, ...]) -> str:
+        async with self._turns.of(lineage[0]):
+            return await run_sync(self._view, lineage)
 
     @abstractmethod
     def _stack_for_reading(self, lineage: tuple[str, ...]) -> None:

@@ -17,9 +17,11 @@ from handlers.kernel.threads import run_long
 from handlers.layers.drivers.depth import check_depth
 from handlers.layers.drivers.unpacking import unpack
 from handlers.layers.ports import NO_OPTIONS, Below, Origin, Tree, Unpacked, complete
+from handlers.turns import Turns
 
 SKELETONS = ".skeletons"
 _UNDO_LIMIT_S = 120.0
+_SHOWING_LIMIT_S = 120.0
 
 
 class WholeTrees(ABC):
@@ -30,6 +32,7 @@ class WholeTrees(ABC):
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        self._turns = Turns(_SHOWING_LIMIT_S)
 
     async def prepare(self) -> None:
         """See `GraphDriver.prepare`."""
@@ -43,7 +46,7 @@ class WholeTrees(ABC):
         try:
             await below()
             await self._begin(cache_id, lineage[0] if lineage else "", 0)
-            directory = await run_sync(self._show, cache_id)
+            directory = await self._shown(cache_id)
             try:
                 skeleton = self._skeleton(cache_id)
                 return await unpack(path, offset, length, directory=directory, skeleton=skeleton, marks="none")
@@ -65,11 +68,12 @@ class WholeTrees(ABC):
 
     async def mount(self, cache_id: str, lineage: Sequence[str]) -> str:
         """See `GraphDriver.mount`."""
-        return str(await run_sync(self._show, cache_id))
+        return str(await self._shown(cache_id))
 
     async def unmount(self, cache_id: str) -> None:
         """See `GraphDriver.unmount`."""
-        await run_sync(self._hide, cache_id)
+        async with self._turns.of(cache_id):
+            await run_sync(self._hide, cache_id)
 
     async def remove(self, *cache_ids: str) -> None:
         """See `GraphDriver.remove`."""
@@ -78,16 +82,21 @@ class WholeTrees(ABC):
 
     async def tree(self, cache_id: str, lineage: Sequence[str]) -> Tree:
         """See `GraphDriver.tree`."""
-        own = await run_sync(self._show, cache_id)
-        return Tree(own=str(own), below=(str(await run_sync(self._show, lineage[0])),) if lineage else ())
+        own = await self._shown(cache_id)
+        return Tree(own=str(own), below=(str(await self._shown(lineage[0])),) if lineage else ())
 
     async def origin(self, cache_id: str) -> Origin:
         """See `GraphDriver.origin`."""
-        return Origin(directory=str(await run_sync(self._show, cache_id)), skeleton=str(self._skeleton(cache_id)))
+        return Origin(directory=str(await self._shown(cache_id)), skeleton=str(self._skeleton(cache_id)))
 
     async def list(self) -> frozenset[str]:
         """See `GraphDriver.list`."""
         return await run_sync(self._names)
+
+    async def _shown(self, cache_id: str) -> Path:
+        """Where the tree can be seen. One by one: who looks into a container does so while others look, or start it."""
+        async with self._turns.of(cache_id):
+            return await run_sync(self._show, cache_id)
 
     @abstractmethod
     def describe(self) -> tuple[tuple[str, str], ...]:
