@@ -106,7 +106,8 @@ class DeviceMapper(WholeTrees):
                 self._pool.delete(device.number)
             with suppress(FileNotFoundError):
                 (self._root / "mnt" / cache_id).rmdir()
-            (self._layers / cache_id).unlink(missing_ok=True)
+            with self._one_at_a_time:  # who gives a number out reads those of all others
+                (self._layers / cache_id).unlink(missing_ok=True)
 
     @override
     def _names(self) -> frozenset[str]:
