@@ -99,7 +99,8 @@ class Forwarder:
         with contextlib.suppress(ConnectionError, FileNotFoundError, anyio.BrokenResourceError, anyio.EndOfStream):
             async with self._connected() as stream:
                 await stream.receive()
-        await anyio.to_thread.run_sync(self._reap)
+        async with self._starting:  # who starts the next one takes note of the end too
+            await anyio.to_thread.run_sync(self._reap)
 
     async def _ask_or_start(self, command: msgspec.Struct) -> _Answer:
         for _ in range(_ATTEMPTS):

@@ -12,8 +12,10 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 import anyio
+import anyio.from_thread
 import anyio.to_thread
 import pytest
+from typing_extensions import override
 
 from events.errors import SystemFailure
 from events.messages.network import PublishedPort
@@ -241,6 +243,46 @@ async def test_nothing_is_started_to_withdraw_or_to_look(exec_root):
     with anyio.fail_after(LIMIT_S):
         await forwarder.gone()
     assert not (exec_root / "forwarder.sock").exists()
+
+
+class NotedForwarder(Forwarder):
+    """Tells when another process was started, or when that has to wait."""
+
+    def __init__(self, exec_root: Path) -> None:
+        super().__init__(exec_root)
+        self.settled = threading.Event()
+
+    @override
+    async def _start(self) -> None:
+        if self._starting.locked():
+            self.settled.set()
+        await super()._start()
+
+    @override
+    def _spawn(self) -> None:
+        super()._spawn()
+        self.settled.set()
+
+
+async def test_the_next_process_is_not_forgotten_with_the_one_that_died(exec_root, monkeypatch):
+    forwarder, waitpid, first = NotedForwarder(exec_root), os.waitpid, iter([True])
+
+    def waitpid_late(pid: int, options: int) -> tuple[int, int]:
+        ended = waitpid(pid, options)
+        if next(first, False):
+            anyio.from_thread.run_sync(tasks.start_soon, forwarder.publish, ONE, "127.0.0.1", [])
+            assert forwarder.settled.wait(LIMIT_S)
+        return ended
+
+    await forwarder.publish(ONE, "127.0.0.1", [])
+    before = forwarder._pid
+    os.kill(before, signal.SIGKILL)
+    await anyio.to_thread.run_sync(os.waitid, os.P_PID, before, os.WEXITED | os.WNOWAIT)
+    forwarder.settled.clear()
+    monkeypatch.setattr(os, "waitpid", waitpid_late)
+    async with anyio.create_task_group() as tasks:
+        await forwarder.gone()
+    assert forwarder._pid not in (0, before)
 
 
 async def test_a_forwarder_that_died_is_started_again_with_all_its_ports(exec_root):
