@@ -4,15 +4,17 @@ import os
 import shutil
 import stat
 import sys
+import threading
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import anyio
 import anyio.lowlevel
 import anyio.to_thread
 import pytest
 
-from events.errors import SystemFailure
+from events.errors import DeadlineExceeded, SystemFailure
 from handlers.kernel.mounts import mount, mounts, unmount
 from handlers.kernel.trees import delete_tree
 from handlers.volumes.drivers import arrival, device
@@ -291,6 +293,28 @@ async def test_a_device_is_mounted_once_and_unmounted(driver, root):
     assert mode(Path(path)) == 0o750
     await driver.unmount("memory")
     assert not [point for point in mounts() if point.path == path]
+
+
+async def test_what_is_mounted_too_late_does_not_stay(driver, root, monkeypatch):
+    answered, ended, act = threading.Event(), threading.Event(), device._mount
+
+    def answer_late(*arguments: Any, **fields: Any) -> None:
+        assert answered.wait(DEADLINE_S)
+        mount(*arguments, **fields)
+
+    def act_noted(*arguments: Any) -> None:
+        act(*arguments)
+        ended.set()
+
+    monkeypatch.setattr(device, "TIMEOUT_S", 0.01)
+    monkeypatch.setattr(device, "mount", answer_late)
+    monkeypatch.setattr(device, "_mount", act_noted)
+    await driver.create("late", MEMORY)
+    with pytest.raises(DeadlineExceeded, match="no answer in 0 s"):
+        await driver.mount("late", MEMORY)
+    answered.set()
+    assert await anyio.to_thread.run_sync(ended.wait, DEADLINE_S)
+    assert not [point.path for point in mounts() if Path(point.path).is_relative_to(root)]
 
 
 async def test_a_mounted_device_is_populated_inside(driver, root, rootfs):

@@ -1,5 +1,7 @@
 """Mounting what a volume's options name: a device, another directory, a file system on the network."""
 
+from threading import Event
+
 import anyio
 import anyio.to_thread
 
@@ -14,11 +16,15 @@ STACKED_MOUNTS = 16
 
 async def mount_device(plan: MountPlan, target: str) -> None:
     """Mount; nothing stays mounted when this fails. Raises SystemFailure, DeadlineExceeded."""
-    with anyio.move_on_after(TIMEOUT_S) as scope:
-        data = plan.data
-        if plan.address:
-            data = ",".join(filter(None, (data, f"addr={await resolve(plan.address)}")))
-        await anyio.to_thread.run_sync(_mount, plan, data, target, abandon_on_cancel=True)
+    given_up = Event()
+    try:
+        with anyio.move_on_after(TIMEOUT_S) as scope:
+            data = plan.data
+            if plan.address:
+                data = ",".join(filter(None, (data, f"addr={await resolve(plan.address)}")))
+            await anyio.to_thread.run_sync(_mount, plan, data, target, given_up, abandon_on_cancel=True)
+    finally:
+        given_up.set()
     if scope.cancelled_caught:
         raise DeadlineExceeded(f"failed to mount local volume: mount {plan.device}: no answer in {TIMEOUT_S:.0f} s")
 
@@ -42,7 +48,8 @@ async def resolve(host: str) -> str:
     return str(found[0][4][0])
 
 
-def _mount(plan: MountPlan, data: str, target: str) -> None:
+def _mount(plan: MountPlan, data: str, target: str, given_up: Event) -> None:
+    """What comes when it was given up is undone: the volume may be about to be removed, and all that is in it."""
     try:
         mount(plan.device, target, filesystem=plan.kind, flags=MountFlag(plan.flags), options=data)
     except KernelRefused as refusal:
@@ -55,6 +62,8 @@ def _mount(plan: MountPlan, data: str, target: str) -> None:
     except SystemFailure:
         unmount(target)
         raise
+    if given_up.is_set():
+        unmount(target)
 
 
 def _unmount(target: str) -> None:
