@@ -130,8 +130,7 @@ class Execs:
 
     def list(self, container_id: str) -> frozenset[str]:
         """Exec ids of which anything is on the host."""
-        directory = self._layout.execs(container_id)
-        records = [record.read(place) for place in directory.iterdir()] if directory.is_dir() else []
+        records = map(record.read, self._layout.execs(container_id))
         return frozenset(found.exec_id for found in records if found)
 
     async def forget(self, container_id: str, exec_id: str) -> None:
@@ -147,8 +146,7 @@ class Execs:
 
     async def end_all(self, container_id: str) -> None:
         """The container's processes are dead: see their conmons off. Raises SystemFailure."""
-        directory = self._layout.execs(container_id)
-        for place in directory.iterdir() if directory.is_dir() else ():
+        for place in self._layout.execs(container_id):
             found = record.read(place)
             handle = found.monitor() if found else None
             if handle is not None:

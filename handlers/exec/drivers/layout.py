@@ -58,15 +58,15 @@ class Layout:
 
     def exec(self, container_id: str, exec_id: str) -> Path:
         """Directory of an exec."""
-        return self.execs(container_id) / exec_id[:_EXEC_DIGITS]
+        return self.run(container_id) / "e" / exec_id[:_EXEC_DIGITS]
 
-    def execs(self, container_id: str) -> Path:
-        """Directory of all execs of a run."""
-        return self.run(container_id) / "e"
+    def execs(self, container_id: str) -> tuple[Path, ...]:
+        """Directories of all execs of a run."""
+        return _entries(self.run(container_id) / "e")
 
     def runs(self) -> tuple[Path, ...]:
         """Bundles that exist, whatever their state, half-begun ones included."""
-        return tuple(self._runs.iterdir()) if self._runs.is_dir() else ()
+        return _entries(self._runs)
 
     def runtime_root(self, runtime: str) -> Path:
         """State directory of a runtime; each program has its own, for their formats differ."""
@@ -75,7 +75,7 @@ class Layout:
 
     def runtime_roots(self) -> tuple[Path, ...]:
         """State directories of all runtimes that were ever used."""
-        return tuple(self._runtimes.iterdir()) if self._runtimes.is_dir() else ()
+        return _entries(self._runtimes)
 
     def output(self, container_id: str) -> Path:
         """The durable output of all runs."""
@@ -84,6 +84,14 @@ class Layout:
     def exits(self, container_id: str) -> Path:
         """Directory with a directory for the last run's exit status."""
         return self._containers / container_id / "exits"
+
+
+def _entries(directory: Path) -> tuple[Path, ...]:
+    """What is in a directory; absent, or deleted by somebody else meanwhile, is empty."""
+    try:
+        return tuple(directory.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return ()
 
 
 def remove_tree(path: Path) -> None:
