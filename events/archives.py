@@ -3,10 +3,10 @@
 An archive is a zstd file: a skippable frame that says what is in it, then the SQLite file as it was.
 https://www.rfc-editor.org/rfc/rfc8878#name-skippable-frames
 
-To be read it is unpacked beside itself, never in memory: what a process took once for so much it wouldn't give back.
-The unpacked file loses its name as soon as SQLite has it open (SQLite opens no file that never had one), so its room is
-free again when the connection is closed or the process ends; what dies before that leaves a draft, which the next
-opening of the log clears.
+To be read it is unpacked beside itself, not in memory: what a process took once for so much it wouldn't give back. Only
+on a full disk it is held there, for questions are answered then too. The unpacked file loses its name as soon as SQLite
+has it open (SQLite opens no file that never had one), so its room is free again when the connection is closed or the
+process ends; what dies before that leaves a draft, which the next opening of the log clears.
 """
 
 import errno
@@ -24,7 +24,6 @@ from events.ledger import Position
 from events.log import LogBroken
 from events.log_directory import ARCHIVED, create_draft
 from events.reserve import has_room
-from events.segment_reader import NoSpace
 from events.segment_schema import Identity
 
 _SKIPPABLE: Final = 0x184D2A53.to_bytes(4, "little")
@@ -68,26 +67,33 @@ def compress(source: Path, target: Path, header: ArchiveHeader) -> None:
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """A connection to what is in an archive, for reading (blocking). Raises LogBroken, NoSpace, OSError."""
+    """A connection to what is in an archive, for reading (blocking). Raises LogBroken, OSError."""
     try:
-        return _connected(path)
+        return _on_disk(path) or _in_memory(path)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise _no_space(path) from error
-        raise
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        return _in_memory(path)
 
 
-def _connected(path: Path) -> sqlite3.Connection:
+def _on_disk(path: Path) -> sqlite3.Connection | None:
+    """None where the disk has no room for it."""
     descriptor, draft = create_draft(path.parent)
     try:
         with os.fdopen(descriptor, "wb") as unpacked:
             for chunk in _content(path):
                 if not has_room(path.parent, len(chunk)):
-                    raise _no_space(path)
+                    return None
                 unpacked.write(chunk)
         return sqlite3.connect(f"file:{quote(str(draft))}?mode=ro&immutable=1", uri=True, check_same_thread=False)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def _in_memory(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(":memory:", check_same_thread=False)
+    connection.deserialize(b"".join(_content(path)))
+    return connection
 
 
 def _content(path: Path) -> Iterator[bytes]:
@@ -103,7 +109,3 @@ def _content(path: Path) -> Iterator[bytes]:
             raise LogBroken(f"{path} can't be unpacked: {error}") from error
     if left_bytes:
         raise LogBroken(f"{path} is incomplete")
-
-
-def _no_space(path: Path) -> NoSpace:
-    return NoSpace(f"no space left on device to unpack {path.name} of the event log: free some space and try again")

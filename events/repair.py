@@ -72,7 +72,7 @@ def repair(directory: Path, checkpoints: Sequence[Checkpoint], snapshots: Sequen
     """Repair the log in a directory, which nobody may have open (blocking); None when nothing is wrong with it.
 
     `checkpoints` are those of this log, `snapshots` the events that there are snapshots of: both tell how far it went.
-    Raises LogInUse, SystemFailure when there is nothing that can be repaired, NoSpace, OSError.
+    Raises LogInUse, SystemFailure when there is nothing that can be repaired, Unavailable, OSError.
     """
     with DirectoryLock(directory):
         paths = segments(directory)

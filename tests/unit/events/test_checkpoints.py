@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from threading import Event
+from unittest.mock import Mock
 
 import anyio
 import msgspec
@@ -15,6 +16,7 @@ from events.ledger import Position
 from events.log import LogBroken
 from events.log_directory import segments
 from events.projections.state import State
+from events.segment_reader import NoSpace
 from events.snapshot_directory import SnapshotDirectory
 from events.verification import verify
 from tests.fakes.clock import SetClock
@@ -187,7 +189,7 @@ async def test_a_check_that_finds_no_room_is_made_later(
 
         async with anyio.create_task_group() as tasks:
             with monkeypatch.context() as full:
-                full.setattr("events.archives.has_room", lambda directory, size_bytes: False)
+                full.setattr("events.older_segments.connect", Mock(side_effect=NoSpace))
                 tasks.start_soon(LogCare(log, tmp_path / "log", taker, []).run)
                 await told("the event log is not verified yet: no space left on device")
             await taker.take()
