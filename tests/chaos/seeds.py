@@ -27,6 +27,7 @@ DESTROYED = b"is gone with what it was about"  # a secret's key goes with its ob
 # Exit codes of who was killed, or told to end before it could heed that; 2: while it was still runc's own init, which
 # as the first process of its namespace can't die of SIGTERM as the Go runtime tries first.
 KILLED = frozenset({2, 137, 143})
+LET_GO = 1  # runc's init, when who let it start died before it had read the word from it: its program never ran
 SEEDS_PER_ENGINE = 20  # its log grows with each
 
 
@@ -306,8 +307,16 @@ class Seed:
             if inspected is None or inspected["State"]["Status"] != "exited":
                 continue
             possible = KILLED | {int(inspected["Config"]["Labels"][CODE])}
+            if self._is_cut_off(inspected):
+                possible |= {LET_GO}
             if inspected["State"]["ExitCode"] not in possible and not inspected["State"]["Error"]:
                 self.wrong.append(f"{name} can't have ended so: {inspected['State']}")
+
+    def _is_cut_off(self, inspected: dict[str, Any]) -> bool:
+        """Whether the daemon died while it started it."""
+        names = (inspected["Id"], inspected["Name"].removeprefix("/"))
+        starts = {f"/containers/{name}/{verb}" for name in names for verb in ("start", "restart")}
+        return any(not deed.answer.status and deed.request.path in starts for deed in self._deeds)
 
     def _repeat(self) -> None:
         """By the same keys: the first answers again, and no answer without end to what was cut off."""
